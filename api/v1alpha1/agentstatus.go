@@ -1,0 +1,87 @@
+package v1alpha1
+
+// AgentStatus is what an agent answers to GET /status: what it saw of its own server, and what it does about it.
+type AgentStatus struct {
+	// Name of the pod and Boot, a random ID of this run of the agent: a pod that comes back has another one.
+	Name string `json:"name"`
+	Boot string `json:"boot"`
+	// Role is the role that the authority gave this member, empty while it is not known.
+	Role Role `json:"role,omitempty"`
+	// Fenced: the server refuses writes because the agent made it so.
+	Fenced bool `json:"fenced"`
+	// Stopping: SIGTERM was received; this member must not become master.
+	Stopping bool `json:"stopping"`
+	// Ready is what /readyz says, and Message why not, or what the agent is doing.
+	Ready   bool   `json:"ready"`
+	Message string `json:"message,omitempty"`
+	// Server is what redis-server (or the Sentinel) says of itself.
+	Server ServerStatus `json:"server"`
+	// Term is the highest term (count of changes of master) under which this member held data, 0 for an empty one.
+	Term int64 `json:"term"`
+	// Follows is the member that this one takes for master, empty while it takes none.
+	Follows string `json:"follows,omitempty"`
+	// APIReachable: the Kubernetes API answered within the last lease period.
+	APIReachable bool `json:"apiReachable"`
+	// ConfigHash is the hash of the configuration in force; PendingRestart lists the settings that need a restart.
+	ConfigHash     string   `json:"configHash,omitempty"`
+	PendingRestart []string `json:"pendingRestart,omitempty"`
+	// LastFailover is the last change of master that this agent took part in as the new master.
+	LastFailover *FailoverStatus `json:"lastFailover,omitempty"`
+	// Sentinel is set for Sentinels alone.
+	Sentinel *SentinelView `json:"sentinel,omitempty"`
+}
+
+// ServerStatus is what a redis-server says of itself. Offsets are in bytes.
+type ServerStatus struct {
+	// Up: the process runs and answered PING lately. Loading: it reads its data set from disk.
+	Up      bool `json:"up"`
+	Loading bool `json:"loading,omitempty"`
+	// PID of the server, 0 while there is none.
+	PID     int    `json:"pid,omitempty"`
+	Engine  string `json:"engine,omitempty"`
+	Version string `json:"version,omitempty"`
+	RunID   string `json:"runID,omitempty"`
+	// Address that others reach the server at, HOST:PORT.
+	Address string `json:"address,omitempty"`
+	// Role as INFO has it.
+	Role Role `json:"role,omitempty"`
+	// MasterAddress and LinkUp are a replica's master and the state of the link to it.
+	MasterAddress string `json:"masterAddress,omitempty"`
+	LinkUp        bool   `json:"linkUp,omitempty"`
+	// LinkDownSeconds is master_link_down_since_seconds, -1 when unknown.
+	LinkDownSeconds int64 `json:"linkDownSeconds,omitempty"`
+	// ReplID and ReplID2 with SecondOffset tell the replication history (master_replid and friends).
+	ReplID       string `json:"replID,omitempty"`
+	ReplID2      string `json:"replID2,omitempty"`
+	Offset       int64  `json:"offset"`
+	SecondOffset int64  `json:"secondOffset,omitempty"`
+	// Replicas connected to this server.
+	Replicas []ReplicaStatus `json:"replicas,omitempty"`
+	Keys     int64           `json:"keys"`
+	Clients  int64           `json:"clients,omitempty"`
+	Memory   int64           `json:"memory,omitempty"`
+}
+
+// ReplicaStatus is a replica as its master sees it (slaveN of INFO replication).
+type ReplicaStatus struct {
+	Address string `json:"address"`
+	Online  bool   `json:"online"`
+	Offset  int64  `json:"offset"`
+	// LagSeconds is the time since its last acknowledgement.
+	LagSeconds int64 `json:"lagSeconds"`
+}
+
+// SentinelView is what a Sentinel believes.
+type SentinelView struct {
+	// Monitoring: it watches a master under the name of this Redis.
+	Monitoring bool `json:"monitoring"`
+	// MasterAddress that it believes in, and ConfigEpoch, the age of that belief.
+	MasterAddress string `json:"masterAddress,omitempty"`
+	ConfigEpoch   int64  `json:"configEpoch,omitempty"`
+	// MasterDown: s_down or o_down; FailoverInProgress: it is leading one.
+	MasterDown         bool `json:"masterDown,omitempty"`
+	FailoverInProgress bool `json:"failoverInProgress,omitempty"`
+	// Replicas and Sentinels are the addresses of the others that it knows.
+	Replicas  []string `json:"replicas,omitempty"`
+	Sentinels []string `json:"sentinels,omitempty"`
+}

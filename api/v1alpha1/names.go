@@ -1,0 +1,134 @@
+package v1alpha1
+
+import (
+	"encoding/json"
+	"net"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Role is a member's role as its redis-server has it, or sentinel.
+type Role string
+
+// The roles of a member, and the values of the label redis-role.
+const (
+	RoleMaster   Role = "master"
+	RoleReplica  Role = "replica"
+	RoleSentinel Role = "sentinel"
+)
+
+// Labels and annotations.
+const (
+	// LabelRole is kept true by the agent on its own pod: master, replica or sentinel.
+	LabelRole = "redis-role"
+	// LabelName is the name of the Redis that an object belongs to.
+	LabelName = "redstart.dev/redis"
+	// LabelComponent is member or sentinel.
+	LabelComponent = "redstart.dev/component"
+	// ComponentMember and ComponentSentinel are the values of LabelComponent.
+	ComponentMember   = "member"
+	ComponentSentinel = "sentinel"
+
+	// AnnotationHandover asks for a planned change of master; its value is a HandoverRequest as JSON.
+	AnnotationHandover = "redstart.dev/handover"
+	// AnnotationRestart asks for a rolling restart when its value changes (kubectl's rollout restart is for
+	// workloads; this is the same for a Redis).
+	AnnotationRestart = "redstart.dev/restartedAt"
+	// AnnotationPorts on a pod tells which local port stands for each of its container ports, as a JSON object
+	// {"6379": 40123}. The one-machine kubelet sets it where pods share one address; elsewhere it is absent.
+	AnnotationPorts = "redstart.dev/ports"
+	// AnnotationTerm on the Lease counts the changes of master, in decimal.
+	AnnotationTerm = "redstart.dev/term"
+)
+
+// Ports of the pods and Services.
+const (
+	PortRedis    int32 = 6379
+	PortSentinel int32 = 26379
+	PortAgent    int32 = 9379
+)
+
+// Keys of the Secret and of the ConfigMap of a Redis.
+const (
+	// SecretKeyPassword is the password of the default user.
+	SecretKeyPassword = "password"
+	// SecretKeyAgentToken is the bearer token of the agents' HTTP API, in the operator's own Secret.
+	SecretKeyAgentToken = "agent-token"
+	// ConfigMapKeyAgent is the AgentConfig of a Redis, as JSON.
+	ConfigMapKeyAgent = "agent.json"
+)
+
+// Conditions of a Redis.
+const (
+	// ConditionReady: a master accepts writes and every wanted member is ready.
+	ConditionReady = "Ready"
+	// ConditionMasterAvailable: a master accepts writes.
+	ConditionMasterAvailable = "MasterAvailable"
+	// ConditionReplicasInSync: every replica's link to the master is up.
+	ConditionReplicasInSync = "ReplicasInSync"
+	// ConditionConfigApplied: every member runs with the wanted configuration.
+	ConditionConfigApplied = "ConfigApplied"
+	// ConditionProgressing: the operator is changing something.
+	ConditionProgressing = "Progressing"
+)
+
+// HandoverRequest is the value of AnnotationHandover.
+type HandoverRequest struct {
+	// ID tells one request from the next; any string.
+	ID string `json:"id"`
+	// To is the member that shall become master; empty for the best one.
+	To string `json:"to,omitempty"`
+}
+
+// MembersName is the headless Service of the members of the Redis named name.
+func MembersName(name string) string { return name + "-members" }
+
+// SentinelName is the StatefulSet and the Service of the Sentinels of the Redis named name.
+func SentinelName(name string) string { return name + "-sentinel" }
+
+// MasterServiceName is the Service for writes.
+func (r *Redis) MasterServiceName() string {
+	if r.Spec.Service != nil && r.Spec.Service.MasterName != "" {
+		return r.Spec.Service.MasterName
+	}
+	return r.Name
+}
+
+// ReplicasServiceName is the Service for reads.
+func (r *Redis) ReplicasServiceName() string {
+	if r.Spec.Service != nil && r.Spec.Service.ReplicasName != "" {
+		return r.Spec.Service.ReplicasName
+	}
+	return r.Name + "-replicas"
+}
+
+// AuthSecretName is the Secret with the password, whether or not auth is enabled.
+func (r *Redis) AuthSecretName() string {
+	if r.Spec.Auth != nil && r.Spec.Auth.SecretName != "" {
+		return r.Spec.Auth.SecretName
+	}
+	return r.Name
+}
+
+// AuthEnabled tells whether clients need a password.
+func (r *Redis) AuthEnabled() bool {
+	return r.Spec.Auth == nil || r.Spec.Auth.Enabled == nil || *r.Spec.Auth.Enabled
+}
+
+// PodAddress is HOST:PORT at which port of a pod is reached, or "" while the pod has no address. It honours
+// AnnotationPorts.
+func PodAddress(pod *corev1.Pod, port int32) string {
+	if pod.Status.PodIP == "" {
+		return ""
+	}
+	if a := pod.Annotations[AnnotationPorts]; a != "" {
+		m := map[string]int32{}
+		if json.Unmarshal([]byte(a), &m) == nil {
+			if p, ok := m[strconv.Itoa(int(port))]; ok {
+				port = p
+			}
+		}
+	}
+	return net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(int(port)))
+}
