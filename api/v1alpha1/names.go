@@ -79,6 +79,8 @@ type HandoverRequest struct {
 	ID string `json:"id"`
 	// To is the member that shall become master; empty for the best one.
 	To string `json:"to,omitempty"`
+	// Force takes a member of an older term too, and loses what only newer members hold.
+	Force bool `json:"force,omitempty"`
 }
 
 // MembersName is the headless Service of the members of the Redis named name.
