@@ -1,0 +1,264 @@
+package redis
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+)
+
+// Sentinel is an administrator's connection to one Sentinel.
+type Sentinel struct{ *Client }
+
+// NewSentinel makes a client of the Sentinel at addr, HOST:PORT. It does not connect yet. Close it after use.
+func NewSentinel(addr, password string) *Sentinel { return &Sentinel{NewClient(addr, password)} }
+
+// Master is what a Sentinel knows of a master.
+type Master struct {
+	Name, Address       string
+	ConfigEpoch         int64
+	Quorum              int
+	SubjectivelyDown    bool
+	ObjectivelyDown     bool
+	FailoverInProgress  bool
+	Replicas, Sentinels int
+	DownAfter           time.Duration
+	FailoverTimeout     time.Duration
+	ParallelSyncs       int
+}
+
+// Peer is a replica or another Sentinel as a Sentinel knows it.
+type Peer struct {
+	Address string
+	// ID is the run ID of a replica, the myid of a Sentinel.
+	ID   string
+	Down bool
+	// MasterAddress, LinkUp, Offset and Priority are a replica's.
+	MasterAddress string
+	LinkUp        bool
+	Offset        int64
+	Priority      int
+}
+
+// IsNoSuchMaster tells whether err is a Sentinel's answer that it does not monitor that name.
+func IsNoSuchMaster(err error) bool { return hasPrefix(err, "ERR No such master") }
+
+// Master tells what the Sentinel knows of the master name; see IsNoSuchMaster.
+func (s *Sentinel) Master(ctx context.Context, name string) (Master, error) {
+	v, err := s.do(ctx, "SENTINEL", "MASTER", name)
+	if err != nil {
+		return Master{}, err
+	}
+	return masterOf(fieldsOf(v)), nil
+}
+
+// Masters lists all that the Sentinel monitors.
+func (s *Sentinel) Masters(ctx context.Context) ([]Master, error) {
+	v, err := s.do(ctx, "SENTINEL", "MASTERS")
+	if err != nil {
+		return nil, err
+	}
+	var out []Master
+	for _, m := range listOf(v) {
+		out = append(out, masterOf(m))
+	}
+	return out, nil
+}
+
+// Replicas lists the replicas that the Sentinel knows of the master name.
+func (s *Sentinel) Replicas(ctx context.Context, name string) ([]Peer, error) {
+	return s.peers(ctx, "REPLICAS", name)
+}
+
+// Sentinels lists the other Sentinels that the Sentinel knows of the master name.
+func (s *Sentinel) Sentinels(ctx context.Context, name string) ([]Peer, error) {
+	return s.peers(ctx, "SENTINELS", name)
+}
+
+func (s *Sentinel) peers(ctx context.Context, what, name string) ([]Peer, error) {
+	v, err := s.do(ctx, "SENTINEL", what, name)
+	if err != nil {
+		return nil, err
+	}
+	var out []Peer
+	for _, f := range listOf(v) {
+		p := Peer{
+			Address:  net.JoinHostPort(f["ip"], f["port"]),
+			ID:       f["runid"],
+			Down:     hasFlag(f, "s_down") || hasFlag(f, "o_down"),
+			LinkUp:   f["master-link-status"] == "ok",
+			Offset:   f.Int("slave-repl-offset"),
+			Priority: int(f.Int("slave-priority")),
+		}
+		if host := f["master-host"]; host != "" && host != "?" {
+			p.MasterAddress = net.JoinHostPort(host, f["master-port"])
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// MasterAddress is SENTINEL GET-MASTER-ADDR-BY-NAME: what clients are told; "" where it is not monitored.
+func (s *Sentinel) MasterAddress(ctx context.Context, name string) (string, error) {
+	v, err := s.do(ctx, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", name)
+	if err != nil {
+		if strings.Contains(err.Error(), goredis.Nil.Error()) {
+			return "", nil
+		}
+		return "", err
+	}
+	if a, ok := v.([]any); ok && len(a) == 2 {
+		return net.JoinHostPort(fmt.Sprint(a[0]), fmt.Sprint(a[1])), nil
+	}
+	return "", nil
+}
+
+// MonitorOptions are the times of a monitored master.
+type MonitorOptions struct {
+	Quorum          int32
+	DownAfter       time.Duration
+	FailoverTimeout time.Duration
+	ParallelSyncs   int32
+	// Password of the members; empty for none.
+	Password string
+}
+
+// Monitor makes the Sentinel watch the master at addr under name, and sets o.
+func (s *Sentinel) Monitor(ctx context.Context, name, addr string, o MonitorOptions) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("SENTINEL monitor at %s: %w", s.addr, err)
+	}
+	if _, err := s.do(ctx, "SENTINEL", "MONITOR", name, host, port, o.Quorum); err != nil {
+		return err
+	}
+	return s.Set(ctx, name, o)
+}
+
+// Set changes the settings of a monitored master to o.
+func (s *Sentinel) Set(ctx context.Context, name string, o MonitorOptions) error {
+	args := []any{"SENTINEL", "SET", name,
+		"quorum", o.Quorum,
+		"down-after-milliseconds", o.DownAfter.Milliseconds(),
+		"failover-timeout", o.FailoverTimeout.Milliseconds(),
+		"parallel-syncs", o.ParallelSyncs,
+		"auth-pass", o.Password,
+	}
+	_, err := s.do(ctx, args...)
+	return err
+}
+
+// Remove makes the Sentinel forget the master name.
+func (s *Sentinel) Remove(ctx context.Context, name string) error {
+	_, err := s.do(ctx, "SENTINEL", "REMOVE", name)
+	return err
+}
+
+// Reset makes the Sentinel forget all replicas and Sentinels of the master name, and find those that are there anew.
+func (s *Sentinel) Reset(ctx context.Context, name string) error {
+	_, err := s.do(ctx, "SENTINEL", "RESET", name)
+	return err
+}
+
+// Failover makes the Sentinel start a failover of the master name without asking the others. It answers before the
+// failover is done.
+func (s *Sentinel) Failover(ctx context.Context, name string) error {
+	_, err := s.do(ctx, "SENTINEL", "FAILOVER", name)
+	return err
+}
+
+// MyID is the ID of the Sentinel.
+func (s *Sentinel) MyID(ctx context.Context) (string, error) {
+	v, err := s.do(ctx, "SENTINEL", "MYID")
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprint(v), nil
+}
+
+// SwitchMaster is a change of master that a Sentinel announced (+switch-master).
+type SwitchMaster struct{ Name, Old, New string }
+
+// Events calls fn with every +switch-master, until ctx ends or the connection does; the error then says why.
+// fn is called once with a zero value when the subscription is in place.
+func (s *Sentinel) Events(ctx context.Context, fn func(SwitchMaster)) error {
+	ps := s.rdb.Subscribe(ctx, "+switch-master")
+	stop := context.AfterFunc(ctx, func() { _ = ps.Close() })
+	defer func() {
+		stop()
+		_ = ps.Close()
+	}()
+	for {
+		m, err := ps.Receive(ctx)
+		if err != nil {
+			return fmt.Errorf("SUBSCRIBE at %s: %w", s.addr, err)
+		}
+		switch m := m.(type) {
+		case *goredis.Subscription:
+			fn(SwitchMaster{})
+		case *goredis.Message:
+			if f := strings.Fields(m.Payload); len(f) == 5 {
+				fn(SwitchMaster{Name: f[0], Old: net.JoinHostPort(f[1], f[2]), New: net.JoinHostPort(f[3], f[4])})
+			}
+		}
+	}
+}
+
+func masterOf(f Info) Master {
+	return Master{
+		Name:               f["name"],
+		Address:            net.JoinHostPort(f["ip"], f["port"]),
+		ConfigEpoch:        f.Int("config-epoch"),
+		Quorum:             int(f.Int("quorum")),
+		SubjectivelyDown:   hasFlag(f, "s_down"),
+		ObjectivelyDown:    hasFlag(f, "o_down"),
+		FailoverInProgress: hasFlag(f, "failover_in_progress"),
+		Replicas:           int(f.Int("num-slaves")),
+		Sentinels:          int(f.Int("num-other-sentinels")),
+		DownAfter:          time.Duration(f.Int("down-after-milliseconds")) * time.Millisecond,
+		FailoverTimeout:    time.Duration(f.Int("failover-timeout")) * time.Millisecond,
+		ParallelSyncs:      int(f.Int("parallel-syncs")),
+	}
+}
+
+func hasFlag(f Info, flag string) bool {
+	for have := range strings.SplitSeq(f["flags"], ",") {
+		if have == flag {
+			return true
+		}
+	}
+	return false
+}
+
+func listOf(v any) []Info {
+	list, _ := v.([]any)
+	out := make([]Info, 0, len(list))
+	for _, item := range list {
+		out = append(out, fieldsOf(item))
+	}
+	return out
+}
+
+// fieldsOf reads a flat list of names and values.
+func fieldsOf(v any) Info {
+	list, _ := v.([]any)
+	f := Info{}
+	for n := 0; n+1 < len(list); n += 2 {
+		f[text(list[n])] = text(list[n+1])
+	}
+	return f
+}
+
+func text(v any) string {
+	switch v := v.(type) {
+	case string:
+		return v
+	case int64:
+		return strconv.FormatInt(v, 10)
+	}
+	return ""
+}
