@@ -22,6 +22,18 @@ type AgentStatus struct {
 	Follows string `json:"follows,omitempty"`
 	// APIReachable: the Kubernetes API answered within the last lease period.
 	APIReachable bool `json:"apiReachable"`
+	// APIReachableMS is for how long that has held without a break in this run of the agent, in milliseconds.
+	APIReachableMS int64 `json:"apiReachableMilliseconds,omitempty"`
+	// SentinelsReachableMS is for how long this agent has reached a majority of the Sentinels without a break, in
+	// milliseconds; 0 while it does not.
+	SentinelsReachableMS int64 `json:"sentinelsReachableMilliseconds,omitempty"`
+	// LastReplID and LastOffset are the replication history that the agent remembers of the data that its server loaded;
+	// set from a restart of the server, which forgets them when it loads an append-only file, until the server has a
+	// history again (its link is up, or it is open).
+	LastReplID string `json:"lastReplID,omitempty"`
+	LastOffset int64  `json:"lastOffset,omitempty"`
+	// Candidate, in mode Sentinel: this member holds the Lease and wants the Sentinels to monitor it.
+	Candidate bool `json:"candidate,omitempty"`
 	// ConfigHash is the hash of the configuration in force; PendingRestart lists the settings that need a restart.
 	ConfigHash     string   `json:"configHash,omitempty"`
 	PendingRestart []string `json:"pendingRestart,omitempty"`
@@ -45,7 +57,8 @@ type ServerStatus struct {
 	Address string `json:"address,omitempty"`
 	// Role as INFO has it.
 	Role Role `json:"role,omitempty"`
-	// MasterAddress and LinkUp are a replica's master and the state of the link to it.
+	// MasterAddress and LinkUp are a replica's master and the state of the link to it. MasterAddress is empty while the
+	// server is closed (a replica of nobody).
 	MasterAddress string `json:"masterAddress,omitempty"`
 	LinkUp        bool   `json:"linkUp,omitempty"`
 	// LinkDownSeconds is master_link_down_since_seconds, -1 when unknown.

@@ -40,6 +40,10 @@ const (
 	AnnotationPorts = "redstart.dev/ports"
 	// AnnotationTerm on the Lease counts the changes of master, in decimal.
 	AnnotationTerm = "redstart.dev/term"
+	// AnnotationMembers on the Lease is the number of members that count for a majority, in decimal; the holder writes it.
+	AnnotationMembers = "redstart.dev/members"
+	// AnnotationLastHolder on the Lease is the pod that holds it or held it last.
+	AnnotationLastHolder = "redstart.dev/last-holder"
 )
 
 // Ports of the pods and Services.

@@ -1,0 +1,169 @@
+package plan
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"redstart.dev/redstart/api/v1alpha1"
+)
+
+// Observation is all that one member's agent knows when it decides. Every time is on the monotonic clock of that agent,
+// counted from any fixed moment after which Now is positive; clocks of different agents are never compared.
+type Observation struct {
+	Now    time.Duration
+	Config v1alpha1.AgentConfig
+	// Self is this member; its Reachable is ignored.
+	Self Member
+	// Peers are the other members, in any order: every pod that exists, and those that existed earlier in this run of
+	// the agent (Terminated then).
+	Peers []Member
+	Lease Lease
+	// Sentinels of the Redis, in mode Sentinel: one for each pod that exists.
+	Sentinels []Sentinel
+
+	// ServerRunning: the process of redis-server exists. ServerStartedAt is when it was last started, ServerAnsweredAt when
+	// it last answered (an error such as LOADING is an answer too).
+	ServerRunning    bool
+	ServerStartedAt  time.Duration
+	ServerAnsweredAt time.Duration
+
+	// Handover is the step that a handover by this member has reached, HandoverNone while there is none.
+	Handover HandoverStep
+	// HandoverWanted asks for a handover, HandoverTo names the candidate or is empty for the best one.
+	HandoverWanted bool
+	HandoverTo     string
+	// HandoverForce lets this member take the Lease although its data is of an older term.
+	HandoverForce bool
+	// HandoverFailedAt is when a handover by this member last failed, 0 for never.
+	HandoverFailedAt time.Duration
+	// Takeover is set when the old master's agent posted /takeover to this member and it is not answered yet.
+	Takeover *Takeover
+	// StopBy is when a stopping member must stop, handed over or not; it counts only while Self.Stopping.
+	StopBy time.Duration
+
+	// Memory is Decision.Memory of the decision before, zero at the start.
+	Memory Memory
+}
+
+// Takeover is the body of POST /takeover: the authority has been moved to the receiver.
+type Takeover struct {
+	Term   int64
+	From   string
+	ReplID string
+	Offset int64
+}
+
+// Memory is what one decision leaves for the next. The agent hands it back unread and keeps it in memory only.
+type Memory struct {
+	// VacantSince is since when the Lease is seen vacant, or in mode Sentinel no master is named; 0 while it is not.
+	VacantSince time.Duration
+	// LiveRun is the run ID of the server when it was last seen open, or with its link up: what it holds is no leftover.
+	LiveRun string
+	// Settled: this run of the agent has seen an open master, so a vacancy is no cold start.
+	Settled bool
+	// SentinelsAt is when a majority of the Sentinels was last not out of sight.
+	SentinelsAt time.Duration
+	// FailoverAskedAt is when a Sentinel was last asked for a failover.
+	FailoverAskedAt time.Duration
+	// DifferSince is since when a Sentinel believes in another master than the others do.
+	DifferSince time.Duration
+}
+
+// Member is one member as the observer knows it.
+type Member struct {
+	v1alpha1.AgentStatus
+	// Address at which its server is reached now, HOST:PORT; empty while its pod has none.
+	Address string
+	// Label is the value of the label redis-role on its pod.
+	Label v1alpha1.Role
+	// Reachable: its agent answered the last question. AskedAt is when the question was *sent* that AgentStatus answers.
+	Reachable bool
+	AskedAt   time.Duration
+	// Refused: its host refused a connection to its server's port, last at RefusedAt.
+	Refused   bool
+	RefusedAt time.Duration
+	// Terminated: the API says that its container terminated or that its pod is gone; TerminatedAt is when the observer
+	// learnt that.
+	Terminated   bool
+	TerminatedAt time.Duration
+	// ServerOpen: its agent does not answer, but a direct look at its server found a master.
+	ServerOpen bool
+}
+
+// Lease as the observer knows it.
+type Lease struct {
+	// Known: it was read at least once in this run of the agent; a Lease that does not exist is known and all zero.
+	Known bool
+	// Holder and Boot are the two halves of holderIdentity; empty when nobody holds it.
+	Holder, Boot string
+	// LastHolder is the member that held it last, from the annotation redstart.dev/last-holder: known after a release.
+	LastHolder string
+	// Term counts the holders (annotation redstart.dev/term).
+	Term int64
+	// Members is how many members count for a majority (annotation redstart.dev/members), by ordinals 0 to Members-1.
+	Members int32
+	// Duration after which it is over without a renewal.
+	Duration time.Duration
+	// ResourceVersion for compare-and-swap; opaque, empty when the Lease does not exist.
+	ResourceVersion string
+	// ChangedAt is when the observer first saw this ResourceVersion.
+	ChangedAt time.Duration
+	// APIReachable: the API answered within the last Duration. ReachableSince is since when that holds without a break.
+	APIReachable   bool
+	ReachableSince time.Duration
+	// RenewedAt is when this agent *sent* its last AcquireLease or RenewLease that succeeded, 0 for never.
+	RenewedAt time.Duration
+}
+
+// Sentinel is one Sentinel as the observer knows it.
+type Sentinel struct {
+	v1alpha1.SentinelView
+	Name string
+	// Address of the Sentinel, HOST:PORT.
+	Address string
+	// Reachable: it answered the last question. AskedAt is when the question was sent that the view answers.
+	Reachable bool
+	AskedAt   time.Duration
+	// Gone: its host refused the connection, or the API says that its container terminated.
+	Gone bool
+}
+
+// SentinelObservation is all that the agent of one Sentinel knows when it decides.
+type SentinelObservation struct {
+	Now     time.Duration
+	Config  v1alpha1.AgentConfig
+	Self    Sentinel
+	Others  []Sentinel
+	Members []Member
+	Lease   Lease
+	Memory  Memory
+}
+
+// Ordinal of a pod of a StatefulSet, the number at the end of its name; -1 when there is none.
+func Ordinal(name string) int32 {
+	n, err := strconv.ParseInt(name[strings.LastIndexByte(name, '-')+1:], 10, 32)
+	if err != nil || n < 0 {
+		return -1
+	}
+	return int32(n)
+}
+
+// Open tells whether the member's server takes writes, as far as its agent knows.
+func (m *Member) Open() bool {
+	return m.Server.Up && !m.Server.Loading && m.Server.Role == v1alpha1.RoleMaster && !m.Fenced
+}
+
+// Empty tells whether the member holds no data: its agent never saw it hold any under any master.
+func (m *Member) Empty() bool { return m.Term == 0 }
+
+// Loaded tells whether the member's server is ready to take a role.
+func (m *Member) Loaded() bool { return m.Server.Up && !m.Server.Loading }
+
+// history is the replication history that the member holds: the server's own, or what its agent remembers.
+func (m *Member) history() (replID string, offset int64, remembered bool) {
+	if m.LastReplID != "" {
+		return m.LastReplID, m.LastOffset, true
+	}
+	return m.Server.ReplID, m.Server.Offset, false
+}
