@@ -1,0 +1,153 @@
+// Package address gives every start of a pod on this machine an address of its own.
+package address
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// Address is where a pod listens.
+type Address struct {
+	// IP of the pod.
+	IP netip.Addr
+	// Ports tells which local port stands for each container port, where pods share an IP; nil where the pod has
+	// the IP for itself.
+	Ports map[int32]int32
+}
+
+// Port is the port to use for the container port n.
+func (a Address) Port(n int32) int32 {
+	if p, ok := a.Ports[n]; ok {
+		return p
+	}
+	return n
+}
+
+// Allocator gives addresses out. Its methods may be called from any goroutine.
+type Allocator interface {
+	// Allocate returns an address for a pod with these container ports.
+	Allocate(ports []int32) (Address, error)
+	// Release says that nobody listens there any more.
+	Release(Address)
+}
+
+const (
+	// firstPod and podCount: 127.N.128.1 to 127.N.255.254.
+	firstPod = 128<<8 + 1
+	podCount = 1<<15 - 2
+)
+
+// Loopback gives out 127.network.128.1 upwards, for systems where all of 127.0.0.0/8 is local. An address comes back
+// only after all others, some 32,000, were used: nobody who remembers a pod by its address takes another for it.
+// The last one is kept in the file path, so that this holds over restarts too.
+func Loopback(network byte, path string) (Allocator, error) {
+	l := &loopback{network: network, path: path, used: map[uint32]bool{}}
+	b, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, fmt.Errorf("read the last pod address: %w", err)
+	default:
+		// What cannot be read is as good as none: the file is a convenience.
+		if n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 32); err == nil {
+			l.next = uint32(n) % podCount
+		}
+	}
+	return l, nil
+}
+
+type loopback struct {
+	network byte
+	path    string
+
+	mu   sync.Mutex
+	next uint32
+	used map[uint32]bool
+}
+
+func (l *loopback) Allocate([]int32) (Address, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for range podCount {
+		n := l.next
+		l.next = (l.next + 1) % podCount
+		if l.used[n] {
+			continue
+		}
+		if err := os.WriteFile(l.path, strconv.AppendUint(nil, uint64(l.next), 10), 0o600); err != nil {
+			return Address{}, fmt.Errorf("keep the last pod address: %w", err)
+		}
+		l.used[n] = true
+		var ip [4]byte
+		binary.BigEndian.PutUint32(ip[:], 127<<24|uint32(l.network)<<16|(firstPod+n))
+		return Address{IP: netip.AddrFrom4(ip)}, nil
+	}
+	return Address{}, fmt.Errorf("all %d pod addresses of 127.%d.128.0/17 are in use", podCount, l.network)
+}
+
+func (l *loopback) Release(a Address) {
+	if !a.IP.Is4() {
+		return
+	}
+	ip := a.IP.As4()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.used, binary.BigEndian.Uint32(ip[:])&0xffff-firstPod)
+}
+
+// SharedIP gives every pod 127.0.0.1 and a free local port for each of its container ports, for systems with one
+// loopback address (macOS). Another process may take such a port before the pod listens on it; the pod fails then
+// and is given new ones at its next start.
+func SharedIP() Allocator { return &shared{used: map[int32]bool{}} }
+
+type shared struct {
+	mu   sync.Mutex
+	used map[int32]bool
+}
+
+func (s *shared) Allocate(ports []int32) (Address, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := Address{IP: netip.AddrFrom4([4]byte{127, 0, 0, 1}), Ports: map[int32]int32{}}
+	var held []net.Listener
+	defer func() {
+		for _, l := range held {
+			_ = l.Close()
+		}
+	}()
+	for _, p := range ports {
+		for a.Ports[p] == 0 {
+			// Held until all are found, so that the system does not offer one twice.
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				s.release(a)
+				return Address{}, fmt.Errorf("find a free port for container port %d: %w", p, err)
+			}
+			held = append(held, l)
+			if free := int32(l.Addr().(*net.TCPAddr).Port); !s.used[free] {
+				a.Ports[p], s.used[free] = free, true
+			}
+		}
+	}
+	return a, nil
+}
+
+func (s *shared) Release(a Address) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.release(a)
+}
+
+func (s *shared) release(a Address) {
+	for _, p := range a.Ports {
+		delete(s.used, p)
+	}
+}
