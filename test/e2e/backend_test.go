@@ -1,0 +1,364 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"redstart.dev/redstart/api/v1alpha1"
+)
+
+// cluster is the system under test: bin/redstart up, as a user starts it, and a client of its API.
+type cluster struct {
+	client.Client
+	config   *rest.Config
+	binary   string
+	stateDir string
+}
+
+var backend struct {
+	once sync.Once
+	c    *cluster
+	err  error
+}
+
+// theCluster starts "redstart up" once for the whole run.
+func theCluster(t *testing.T) *cluster {
+	t.Helper()
+	backend.once.Do(func() { backend.c, backend.err = startCluster() })
+	if backend.err != nil {
+		t.Fatal(backend.err)
+	}
+	return backend.c
+}
+
+func startCluster() (*cluster, error) {
+	dir, err := os.MkdirTemp("", "redstart-e2e-")
+	if err != nil {
+		return nil, err
+	}
+	c := &cluster{stateDir: dir}
+	if c.binary, err = redstartBinary(dir); err != nil {
+		return nil, err
+	}
+	if out, err := c.redstart("up", "-d"); err != nil {
+		return nil, fmt.Errorf("redstart up -d: %w\n%s", err, out)
+	}
+	return c, c.connect()
+}
+
+// redstartBinary is $REDSTART_BIN, or a fresh build.
+func redstartBinary(dir string) (string, error) {
+	if bin := os.Getenv("REDSTART_BIN"); bin != "" {
+		return filepath.Abs(bin)
+	}
+	bin := filepath.Join(dir, "redstart")
+	if out, err := exec.Command("go", "build", "-o", bin, "redstart.dev/redstart/cmd/redstart").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build redstart: %w\n%s", err, out)
+	}
+	return bin, nil
+}
+
+func (c *cluster) connect() error {
+	var err error
+	if c.config, err = clientcmd.BuildConfigFromFlags("", c.kubeconfig()); err != nil {
+		return err
+	}
+	c.config.QPS, c.config.Burst = 500, 500
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return err
+		}
+	}
+	c.Client, err = client.New(c.config, client.Options{Scheme: scheme})
+	return err
+}
+
+func (c *cluster) kubeconfig() string { return filepath.Join(c.stateDir, "kubeconfig") }
+
+// redstart runs the command line under test, bounded.
+func (c *cluster) redstart(args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, c.binary, append([]string{"--state-dir", c.stateDir}, args...)...)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+func stopBackend() {
+	c := backend.c
+	if c == nil {
+		return
+	}
+	if out, err := c.redstart("down"); err != nil {
+		fmt.Fprintf(os.Stderr, "redstart down: %v\n%s\n", err, out)
+		return
+	}
+	_ = os.RemoveAll(c.stateDir)
+}
+
+// instance is one Redis of the cluster, under test.
+type instance struct {
+	t *testing.T
+	*cluster
+	name, namespace string
+	password, token string
+}
+
+// create makes a Redis in a namespace of its own and waits until it is ready.
+func (c *cluster) create(t *testing.T, spec v1alpha1.RedisSpec) *instance {
+	t.Helper()
+	ctx := context.Background()
+	ns := &corev1.Namespace{}
+	ns.GenerateName = "e2e-"
+	if err := c.Create(ctx, ns); err != nil {
+		t.Fatal(err)
+	}
+	in := c.createIn(t, ns.Name, "cache", spec)
+	t.Cleanup(func() {
+		if t.Failed() {
+			in.dump()
+		}
+		if err := c.Delete(ctx, ns); err != nil {
+			t.Error(err)
+		}
+		eventually(t, 2*time.Minute, "namespace "+ns.Name+" to be gone", func(ctx context.Context) bool {
+			pods := &corev1.PodList{}
+			return c.List(ctx, pods, client.InNamespace(ns.Name)) == nil && len(pods.Items) == 0
+		})
+	})
+	return in
+}
+
+func (c *cluster) createIn(t *testing.T, namespace, name string, spec v1alpha1.RedisSpec) *instance {
+	t.Helper()
+	in := &instance{t: t, cluster: c, name: name, namespace: namespace}
+	r := &v1alpha1.Redis{Spec: spec}
+	r.Name, r.Namespace = name, namespace
+	if err := c.Create(context.Background(), r); err != nil {
+		t.Fatal(err)
+	}
+	in.waitReady()
+	secret := &corev1.Secret{}
+	if err := c.Get(context.Background(), in.key(name), secret); err != nil {
+		t.Fatal(err)
+	}
+	in.password = string(secret.Data[v1alpha1.SecretKeyPassword])
+	in.token = string(secret.Data[v1alpha1.SecretKeyAgentToken])
+	return in
+}
+
+func (in *instance) key(name string) client.ObjectKey {
+	return client.ObjectKey{Namespace: in.namespace, Name: name}
+}
+
+// redis reads the object; errors make it look empty, so that a waiting caller goes on waiting.
+func (in *instance) redis(ctx context.Context) *v1alpha1.Redis {
+	r := &v1alpha1.Redis{}
+	if in.Get(ctx, in.key(in.name), r) != nil {
+		return &v1alpha1.Redis{}
+	}
+	return r
+}
+
+func (in *instance) waitReady() {
+	in.t.Helper()
+	eventually(in.t, 2*time.Minute, in.namespace+"/"+in.name+" to be ready", func(ctx context.Context) bool {
+		r := in.redis(ctx)
+		if r.Status.Phase != v1alpha1.PhaseReady || r.Status.ObservedGeneration != r.Generation {
+			return false
+		}
+		pods := &corev1.PodList{}
+		if in.List(ctx, pods, client.InNamespace(in.namespace), client.MatchingLabels{v1alpha1.LabelName: in.name}) != nil {
+			return false
+		}
+		masters, want := 0, *r.Spec.Replicas
+		if r.Spec.Mode == v1alpha1.ModeSentinel {
+			want += *r.Spec.Sentinel.Replicas
+		}
+		for _, p := range pods.Items {
+			if !podReady(&p) {
+				return false
+			}
+			if p.Labels[v1alpha1.LabelRole] == string(v1alpha1.RoleMaster) {
+				masters++
+			}
+		}
+		return masters == 1 && len(pods.Items) == int(want)
+	})
+}
+
+func podReady(p *corev1.Pod) bool {
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue && p.DeletionTimestamp == nil
+		}
+	}
+	return false
+}
+
+// service is the address of one of the Redis' Services.
+func (in *instance) service(name string, port int32) string {
+	in.t.Helper()
+	s := &corev1.Service{}
+	if err := in.Get(context.Background(), in.key(name), s); err != nil {
+		in.t.Fatal(err)
+	}
+	return fmt.Sprintf("%s:%d", s.Spec.ClusterIP, port)
+}
+
+func (in *instance) writes() dialer {
+	return direct(in.service(in.name, v1alpha1.PortRedis), in.password)
+}
+
+func (in *instance) reads() dialer {
+	return direct(in.service(in.name+"-replicas", v1alpha1.PortRedis), in.password)
+}
+
+func (in *instance) pods(ctx context.Context, component string) []corev1.Pod {
+	pods := &corev1.PodList{}
+	if in.List(ctx, pods, client.InNamespace(in.namespace),
+		client.MatchingLabels{v1alpha1.LabelName: in.name, v1alpha1.LabelComponent: component}) != nil {
+		return nil
+	}
+	return pods.Items
+}
+
+// addresses is where each member's redis-server is now.
+func (in *instance) addresses() map[string]string {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	m := map[string]string{}
+	for _, p := range in.pods(ctx, v1alpha1.ComponentMember) {
+		if a := v1alpha1.PodAddress(&p, v1alpha1.PortRedis); a != "" {
+			m[p.Name] = a
+		}
+	}
+	return m
+}
+
+// master is the pod that carries the label of a master.
+func (in *instance) master() string {
+	in.t.Helper()
+	var name string
+	eventually(in.t, time.Minute, "a pod labelled master", func(ctx context.Context) bool {
+		for _, p := range in.pods(ctx, v1alpha1.ComponentMember) {
+			if p.Labels[v1alpha1.LabelRole] == string(v1alpha1.RoleMaster) && p.DeletionTimestamp == nil {
+				name = p.Name
+				return true
+			}
+		}
+		return false
+	})
+	return name
+}
+
+// status asks an agent, as the operator does.
+func (in *instance) status(pod string) (v1alpha1.AgentStatus, error) {
+	var s v1alpha1.AgentStatus
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	p := &corev1.Pod{}
+	if err := in.Get(ctx, in.key(pod), p); err != nil {
+		return s, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+v1alpha1.PodAddress(p, v1alpha1.PortAgent)+"/status", nil)
+	if err != nil {
+		return s, err
+	}
+	req.Header.Set("Authorization", "Bearer "+in.token)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return s, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return s, fmt.Errorf("status of %s: %s", pod, resp.Status)
+	}
+	return s, json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&s)
+}
+
+// serverPID is the process of a member's redis-server.
+func (in *instance) serverPID(pod string) int {
+	in.t.Helper()
+	s, err := in.status(pod)
+	if err != nil || s.Server.PID == 0 {
+		in.t.Fatalf("process of the server of %s: %d, %v", pod, s.Server.PID, err)
+	}
+	return s.Server.PID
+}
+
+// agentPID is the parent of a member's redis-server.
+func (in *instance) agentPID(pod string) int {
+	in.t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", in.serverPID(pod)))
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	ppid, err := strconv.Atoi(fields[1])
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	return ppid
+}
+
+func (in *instance) kill(pid int) { signalPID(in.t, pid, syscall.SIGKILL) }
+
+func (in *instance) deletePods(component string) {
+	in.t.Helper()
+	if err := in.DeleteAllOf(context.Background(), &corev1.Pod{}, client.InNamespace(in.namespace),
+		client.MatchingLabels{v1alpha1.LabelName: in.name, v1alpha1.LabelComponent: component}); err != nil {
+		in.t.Fatal(err)
+	}
+}
+
+func (in *instance) update(change func(*v1alpha1.Redis)) {
+	in.t.Helper()
+	r := in.redis(context.Background())
+	base := r.DeepCopy()
+	change(r)
+	if err := in.Patch(context.Background(), r, client.MergeFrom(base)); err != nil {
+		in.t.Fatal(err)
+	}
+}
+
+// dump tells what a failed scenario left, for the reader of the log.
+func (in *instance) dump() {
+	if out, err := in.redstart("-n", in.namespace, "status"); err == nil {
+		in.t.Log("redstart status:\n" + out)
+	}
+	if out, err := in.redstart("-n", in.namespace, "get", "pods", "-L", "redis-role", "-o", "wide"); err == nil {
+		in.t.Log("pods:\n" + out)
+	}
+	for _, component := range []string{v1alpha1.ComponentMember, v1alpha1.ComponentSentinel} {
+		for _, p := range in.pods(context.Background(), component) {
+			if s, err := in.status(p.Name); err == nil {
+				b, _ := json.Marshal(s)
+				in.t.Log(p.Name, string(b))
+			}
+			if out, err := in.redstart("-n", in.namespace, "logs", p.Name, "--tail", "60"); err == nil {
+				in.t.Log("log of " + p.Name + ":\n" + out)
+			}
+		}
+	}
+}

@@ -1,0 +1,298 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// attemptTimeout bounds one attempt of a client: what an impatient application would choose.
+const attemptTimeout = 250 * time.Millisecond
+
+// dialer makes a client that talks to the master, one connection, no retries of its own: every failed attempt is
+// seen here.
+type dialer func() redis.UniversalClient
+
+func direct(addr, password string) dialer {
+	return func() redis.UniversalClient {
+		return redis.NewClient(&redis.Options{
+			Addr: addr, Password: password, MaxRetries: -1, PoolSize: 1, Protocol: 2, DialerRetries: 1,
+			DialTimeout: attemptTimeout, ReadTimeout: attemptTimeout, WriteTimeout: attemptTimeout, ContextTimeoutEnabled: true,
+			DisableIdentity: true, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+		})
+	}
+}
+
+func throughSentinels(addrs []string, master, password string) dialer {
+	return func() redis.UniversalClient {
+		return redis.NewFailoverClient(&redis.FailoverOptions{
+			MasterName: master, SentinelAddrs: addrs, SentinelPassword: password, Password: password,
+			MaxRetries: -1, PoolSize: 1, Protocol: 2,
+			DialTimeout: attemptTimeout, ReadTimeout: attemptTimeout, WriteTimeout: attemptTimeout, ContextTimeoutEnabled: true,
+			DisableIdentity: true, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+		})
+	}
+}
+
+// writer writes numbered keys one after the other, about a thousand a second, and remembers each acknowledgement.
+type writer struct {
+	prefix string
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	mu       sync.Mutex
+	acked    []ack
+	failures int
+	lastErr  error
+}
+
+type ack struct {
+	n  int
+	at time.Time
+}
+
+func startWriter(prefix string, dial dialer) *writer {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	w := &writer{prefix: prefix, cancel: cancel, done: make(chan struct{})}
+	go w.run(ctx, dial())
+	return w
+}
+
+func (w *writer) run(ctx context.Context, c redis.UniversalClient) {
+	defer close(w.done)
+	defer func() { _ = c.Close() }()
+	pace := time.NewTicker(time.Millisecond)
+	defer pace.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-pace.C:
+		}
+		// A paused master answers when the pause is over: the attempt waits for that, as a patient client would.
+		attempt, cancel := context.WithTimeout(ctx, 4*attemptTimeout)
+		err := c.Set(attempt, w.key(n), n, 0).Err()
+		cancel()
+		w.mu.Lock()
+		if err == nil {
+			w.acked = append(w.acked, ack{n, time.Now()})
+		} else if ctx.Err() == nil {
+			w.failures++
+			w.lastErr = err
+		}
+		w.mu.Unlock()
+	}
+}
+
+func (w *writer) key(n int) string { return w.prefix + ":" + strconv.Itoa(n) }
+
+// count is how many writes were acknowledged since a moment.
+func (w *writer) count(since time.Time) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	i := sort.Search(len(w.acked), func(i int) bool { return w.acked[i].at.After(since) })
+	return len(w.acked) - i
+}
+
+func (w *writer) stop() {
+	w.cancel()
+	<-w.done
+}
+
+// gap is the longest time between two acknowledged writes from a moment on; the writer must have stopped.
+func (w *writer) gap(since time.Time) time.Duration {
+	var longest time.Duration
+	for i := 1; i < len(w.acked); i++ {
+		if d := w.acked[i].at.Sub(w.acked[i-1].at); w.acked[i].at.After(since) && d > longest {
+			longest = d
+		}
+	}
+	return longest
+}
+
+// lost reads every acknowledged write back and counts those that are missing or wrong.
+func (w *writer) lost(ctx context.Context, dial dialer) (int, error) {
+	c := dial()
+	defer func() { _ = c.Close() }()
+	lost := 0
+	for i := 0; i < len(w.acked); i += 500 {
+		batch := w.acked[i:min(i+500, len(w.acked))]
+		keys := make([]string, len(batch))
+		for j, a := range batch {
+			keys[j] = w.key(a.n)
+		}
+		values, err := c.MGet(ctx, keys...).Result()
+		if err != nil {
+			return 0, fmt.Errorf("read back what was acknowledged: %w", err)
+		}
+		for j, v := range values {
+			if v != strconv.Itoa(batch[j].n) {
+				lost++
+			}
+		}
+	}
+	return lost, nil
+}
+
+// reader reads through the Service for reads and remembers its longest silence.
+type reader struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+	reads  int
+	gap    time.Duration
+}
+
+func startReader(prefix string, dial dialer) *reader {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	r := &reader{cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		c := dial()
+		defer func() { _ = c.Close() }()
+		last := time.Now()
+		pace := time.NewTicker(2 * time.Millisecond)
+		defer pace.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-pace.C:
+			}
+			attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
+			err := c.Get(attempt, prefix+":0").Err()
+			cancel()
+			if err == nil || errors.Is(err, redis.Nil) {
+				r.gap = max(r.gap, time.Since(last))
+				last = time.Now()
+				r.reads++
+			}
+		}
+	}()
+	return r
+}
+
+func (r *reader) stop() {
+	r.cancel()
+	<-r.done
+}
+
+// mastersWatcher tries a write on every member itself each 20 ms: it sees a second writable master that no Service
+// selects too.
+type mastersWatcher struct {
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
+	mu      sync.Mutex
+	samples []probe
+}
+
+// probe is one acknowledged write of the watcher: the member held itself for a writable master from start to end.
+type probe struct {
+	member     string
+	start, end time.Time
+}
+
+// watchMasters starts one prober for each member; addresses gives the present address of every member, by name.
+func watchMasters(addresses func() map[string]string, password string) *mastersWatcher {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	m := &mastersWatcher{cancel: cancel}
+	m.wg.Add(1)
+	go func() {
+		defer m.wg.Done()
+		running := map[string]context.CancelFunc{}
+		look := time.NewTicker(50 * time.Millisecond)
+		defer look.Stop()
+		for {
+			now := addresses()
+			for name, addr := range now {
+				if id := name + "@" + addr; running[id] == nil {
+					c, stop := context.WithCancel(ctx)
+					running[id] = stop
+					m.wg.Add(1)
+					go m.probe(c, name, addr, password)
+				}
+			}
+			for id, stop := range running {
+				name, addr, _ := strings.Cut(id, "@")
+				if now[name] != addr {
+					stop()
+					delete(running, id)
+				}
+			}
+			select {
+			case <-ctx.Done():
+				for _, stop := range running {
+					stop()
+				}
+				return
+			case <-look.C:
+			}
+		}
+	}()
+	return m
+}
+
+func (m *mastersWatcher) probe(ctx context.Context, name, addr, password string) {
+	defer m.wg.Done()
+	c := direct(addr, password)()
+	defer func() { _ = c.Close() }()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		start := time.Now()
+		attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
+		err := c.Set(attempt, "watcher", name, 0).Err()
+		cancel()
+		if err == nil {
+			m.mu.Lock()
+			m.samples = append(m.samples, probe{name, start, time.Now()})
+			m.mu.Unlock()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (m *mastersWatcher) stop() {
+	m.cancel()
+	m.wg.Wait()
+}
+
+// overlaps counts the moments with two writable masters: a write that one member acknowledged between two writes that
+// another acknowledged less than a second apart.
+func (m *mastersWatcher) overlaps() int {
+	by := map[string][]probe{}
+	for _, p := range m.samples {
+		by[p.member] = append(by[p.member], p)
+	}
+	n := 0
+	for a, as := range by {
+		for i := 1; i < len(as); i++ {
+			before, after := as[i-1], as[i]
+			if after.start.Sub(before.end) > time.Second {
+				continue
+			}
+			for b, bs := range by {
+				if a == b {
+					continue
+				}
+				for _, p := range bs {
+					if p.start.After(before.end) && p.end.Before(after.start) {
+						n++
+					}
+				}
+			}
+		}
+	}
+	return n
+}

@@ -1,0 +1,102 @@
+// Package e2e runs Redstart as its users do, under load and under faults, and prints how long writers waited and
+// which acknowledged writes were lost.
+package e2e
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"text/tabwriter"
+	"time"
+)
+
+var (
+	trials   = flag.Int("trials", 1, "how often each measured scenario is run")
+	markdown = flag.String("markdown", "", "also write the table of results to this file, as Markdown")
+	results  resultTable
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code := m.Run()
+	stopBackend()
+	results.print(os.Stdout, "")
+	if *markdown != "" {
+		f, err := os.Create(*markdown)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		results.print(f, "|")
+		if err := f.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	os.Exit(code)
+}
+
+// result is one trial: the longest time between two acknowledged writes, and the acknowledged writes that are gone.
+type result struct {
+	scenario, system string
+	gap              time.Duration
+	lost             int
+}
+
+type resultTable struct {
+	mu   sync.Mutex
+	rows []result
+}
+
+func (r *resultTable) add(x result) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rows = append(r.rows, x)
+}
+
+// print writes a line for each scenario and system, with the gap's ratio to plain Sentinel of 5 s where that was
+// measured in the same run; border is "|" for Markdown.
+func (r *resultTable) print(f *os.File, border string) {
+	type key struct{ scenario, system string }
+	gaps, lost := map[key][]time.Duration{}, map[key]int{}
+	var order []key
+	for _, x := range r.rows {
+		k := key{x.scenario, x.system}
+		if gaps[k] == nil {
+			order = append(order, k)
+		}
+		gaps[k] = append(gaps[k], x.gap)
+		lost[k] += x.lost
+	}
+	if len(order) == 0 {
+		return
+	}
+	slices.SortStableFunc(order, func(a, b key) int { return strings.Compare(a.scenario, b.scenario) })
+	w := tabwriter.NewWriter(f, 0, 0, 2, ' ', 0)
+	line := func(cells ...string) {
+		s := strings.Join(cells, "\t"+border)
+		if border != "" {
+			s = border + s + "\t" + border
+		}
+		_, _ = fmt.Fprintln(w, s)
+	}
+	line("scenario", "system", "trials", "gap min ms", "median", "max", "lost writes", "to plain 5 s")
+	if border != "" {
+		line("---", "---", "--:", "--:", "--:", "--:", "--:", "--:")
+	}
+	for _, k := range order {
+		g := gaps[k]
+		slices.Sort(g)
+		ratio := ""
+		if base := gaps[key{k.scenario, "plain Sentinel, 5 s"}]; len(base) > 0 {
+			ratio = fmt.Sprintf("%.3f", float64(g[len(g)/2])/float64(base[len(base)/2]))
+		}
+		ms := func(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d.Microseconds())/1000) }
+		line(k.scenario, k.system, fmt.Sprint(len(g)), ms(g[0]), ms(g[len(g)/2]), ms(g[len(g)-1]), fmt.Sprint(lost[k]), ratio)
+	}
+	_ = w.Flush()
+}
