@@ -1,0 +1,68 @@
+package v1alpha1
+
+// Reasons of the conditions of a Redis.
+const (
+	// ReasonAllReady (Ready): a master accepts writes, and every wanted member and Sentinel is ready.
+	ReasonAllReady = "AllReady"
+	// ReasonMembersNotReady (Ready): a member is missing or not ready; the message names it and why.
+	ReasonMembersNotReady = "MembersNotReady"
+	// ReasonSentinelsNotReady (Ready): a Sentinel is missing or not ready; the message names it and why.
+	ReasonSentinelsNotReady = "SentinelsNotReady"
+	// ReasonPodCannotStart (Ready, Progressing): a pod cannot start; the message is what the kubelet or the scheduler says.
+	ReasonPodCannotStart = "PodCannotStart"
+	// ReasonInvalidSpec (Ready): the spec breaks a rule, which the message names; nothing is changed until it is right.
+	ReasonInvalidSpec = "InvalidSpec"
+	// ReasonSecretMissing (Ready): the Secret that spec.auth.secretName names is missing or has no password; nothing is
+	// changed until it is there.
+	ReasonSecretMissing = "SecretMissing"
+
+	// ReasonMasterServes (MasterAvailable): a master accepts writes; the message names it.
+	ReasonMasterServes = "MasterServes"
+	// ReasonNoMaster (MasterAvailable, Ready): no member accepts writes.
+	ReasonNoMaster = "NoMaster"
+
+	// ReasonInSync (ReplicasInSync): the link of every replica is up.
+	ReasonInSync = "InSync"
+	// ReasonNoReplicas (ReplicasInSync): there is no replica to be in sync.
+	ReasonNoReplicas = "NoReplicas"
+	// ReasonReplicasBehind (ReplicasInSync): the message names the replicas whose link is down.
+	ReasonReplicasBehind = "ReplicasBehind"
+
+	// ReasonApplied (ConfigApplied): every member runs with the wanted configuration.
+	ReasonApplied = "Applied"
+	// ReasonApplying (ConfigApplied): some members have yet to take the configuration.
+	ReasonApplying = "Applying"
+	// ReasonRestartNeeded (ConfigApplied): settings of the message take effect by the rolling restart that goes on.
+	ReasonRestartNeeded = "RestartNeeded"
+
+	// ReasonIdle (Progressing): there is nothing to do.
+	ReasonIdle = "Idle"
+	// ReasonCreating (Progressing): members start for the first time.
+	ReasonCreating = "Creating"
+	// ReasonScaling (Progressing): members are added or removed.
+	ReasonScaling = "Scaling"
+	// ReasonRestarting (Progressing): members restart one after the other; the message says which and why.
+	ReasonRestarting = "Restarting"
+	// ReasonRestartBlocked (Progressing): a rolling restart stopped, because a member does not come back.
+	ReasonRestartBlocked = "RestartBlocked"
+	// ReasonHandingOver (Progressing): another member becomes master, as was asked for.
+	ReasonHandingOver = "HandingOver"
+	// ReasonNameTaken (Progressing): an object that the Redis needs exists and belongs to somebody else.
+	ReasonNameTaken = "NameTaken"
+	// ReasonApplyFailed (Progressing): the API server refuses an object of the Redis; the message says why.
+	ReasonApplyFailed = "ApplyFailed"
+)
+
+// Reasons of the events of a Redis.
+const (
+	// EventFailedOver: a change of master that nobody planned; the message says from, to, why and how long.
+	EventFailedOver = "FailedOver"
+	// EventHandedOver: a planned change of master.
+	EventHandedOver = "HandedOver"
+	// EventHandoverFailed: a handover that was asked for did not happen; the message says why.
+	EventHandoverFailed = "HandoverFailed"
+	// EventRestarting: the operator restarts a member; the message says why.
+	EventRestarting = "Restarting"
+	// EventScaled: the number of members was changed.
+	EventScaled = "Scaled"
+)

@@ -1,0 +1,131 @@
+package apiserver
+
+import (
+	"context"
+	"fmt"
+
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
+	"k8s.io/apiserver/pkg/registry/rest"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+)
+
+// registryREST is the registry of a kind with the names that kubectl knows it by.
+type registryREST struct {
+	*genericregistry.Store
+	kind *kind
+}
+
+func (r registryREST) ShortNames() []string { return r.kind.short }
+func (r registryREST) Categories() []string { return r.kind.categories }
+
+// statusREST is /status.
+type statusREST struct{ store *genericregistry.Store }
+
+func (r *statusREST) New() runtime.Object { return r.store.New() }
+func (r *statusREST) Destroy()            {}
+
+func (r *statusREST) Get(ctx context.Context, name string, options *metav1.GetOptions) (runtime.Object, error) {
+	return r.store.Get(ctx, name, options)
+}
+
+func (r *statusREST) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, _ rest.ValidateObjectFunc,
+	validate rest.ValidateObjectUpdateFunc, _ bool, options *metav1.UpdateOptions,
+) (runtime.Object, bool, error) {
+	return r.store.Update(ctx, name, info, rest.ValidateAllObjectFunc, validate, false, options)
+}
+
+func (r *statusREST) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
+	return r.store.GetResetFields()
+}
+
+func (r *statusREST) ConvertToTable(ctx context.Context, obj, options runtime.Object) (*metav1.Table, error) {
+	return r.store.ConvertToTable(ctx, obj, options)
+}
+
+// scaleREST is /scale.
+type scaleREST struct {
+	store *genericregistry.Store
+	kind  *kind
+}
+
+func (r *scaleREST) New() runtime.Object { return &autoscalingv1.Scale{} }
+func (r *scaleREST) Destroy()            {}
+
+func (r *scaleREST) GroupVersionKind(schema.GroupVersion) schema.GroupVersionKind {
+	return autoscalingv1.SchemeGroupVersion.WithKind("Scale")
+}
+
+func (r *scaleREST) ConvertToTable(ctx context.Context, obj, options runtime.Object) (*metav1.Table, error) {
+	return rest.NewDefaultTableConvertor(r.kind.resource()).ConvertToTable(ctx, obj, options)
+}
+
+func (r *scaleREST) Get(ctx context.Context, name string, options *metav1.GetOptions) (runtime.Object, error) {
+	obj, err := r.store.Get(ctx, name, options)
+	if err != nil {
+		return nil, err
+	}
+	return r.scaleOf(obj), nil
+}
+
+func (r *scaleREST) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, _ rest.ValidateObjectFunc,
+	validate rest.ValidateObjectUpdateFunc, _ bool, options *metav1.UpdateOptions,
+) (runtime.Object, bool, error) {
+	obj, _, err := r.store.Update(ctx, name, scaleInfo{info, r, validate}, rest.ValidateAllObjectFunc,
+		rest.ValidateAllObjectUpdateFunc, false, options)
+	if err != nil {
+		return nil, false, err
+	}
+	return r.scaleOf(obj), false, nil
+}
+
+func (r *scaleREST) scaleOf(obj runtime.Object) *autoscalingv1.Scale {
+	m, f := obj.(metav1.Object), r.kind.scale(obj)
+	s := &autoscalingv1.Scale{ObjectMeta: metav1.ObjectMeta{
+		Name: m.GetName(), Namespace: m.GetNamespace(), UID: m.GetUID(),
+		ResourceVersion: m.GetResourceVersion(), CreationTimestamp: m.GetCreationTimestamp(),
+	}}
+	if *f.replicas != nil {
+		s.Spec.Replicas = **f.replicas
+	}
+	s.Status.Replicas, s.Status.Selector = f.current, f.selector
+	return s
+}
+
+// scaleInfo turns a change of the Scale into one of the object behind it.
+type scaleInfo struct {
+	rest.UpdatedObjectInfo
+	scale    *scaleREST
+	validate rest.ValidateObjectUpdateFunc
+}
+
+func (i scaleInfo) UpdatedObject(ctx context.Context, old runtime.Object) (runtime.Object, error) {
+	before := i.scale.scaleOf(old)
+	obj, err := i.UpdatedObjectInfo.UpdatedObject(ctx, before.DeepCopy())
+	if err != nil {
+		return nil, err
+	}
+	after, ok := obj.(*autoscalingv1.Scale)
+	if !ok {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("expected a Scale, not a %T", obj))
+	}
+	if after.Spec.Replicas < 0 {
+		return nil, apierrors.NewInvalid(autoscalingv1.SchemeGroupVersion.WithKind("Scale").GroupKind(), after.Name, field.ErrorList{
+			field.Invalid(field.NewPath("spec", "replicas"), after.Spec.Replicas, "must be 0 or more"),
+		})
+	}
+	if i.validate != nil {
+		if err := i.validate(ctx, after.DeepCopy(), before); err != nil {
+			return nil, err
+		}
+	}
+	scaled := old.DeepCopyObject()
+	*i.scale.kind.scale(scaled).replicas = &after.Spec.Replicas
+	scaled.(metav1.Object).SetResourceVersion(after.ResourceVersion)
+	return scaled, nil
+}
