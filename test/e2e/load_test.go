@@ -37,7 +37,7 @@ func throughSentinels(addrs []string, master, password string) dialer {
 			MasterName: master, SentinelAddrs: addrs, SentinelPassword: password, Password: password,
 			MaxRetries: -1, PoolSize: 1, Protocol: 2,
 			DialTimeout: attemptTimeout, ReadTimeout: attemptTimeout, WriteTimeout: attemptTimeout, ContextTimeoutEnabled: true,
-			DisableIdentity: true, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+			DisableIdentity: true,
 		})
 	}
 }
