@@ -56,9 +56,10 @@ type (
 	Fence struct{}
 	// Unfence lifts the fence, and a pause of a handover. It must not be sent after Before.
 	Unfence struct{ Before time.Duration }
-	// Follow makes the server a replica of a member.
+	// Follow makes the server a replica of a member, and fenced: whoever makes it a master behind its agent's back makes
+	// no writable one.
 	Follow struct{ Name, Address string }
-	// Close makes the server a replica of nobody, which refuses writes.
+	// Close makes the server a replica of nobody, and fenced. Every server is started so.
 	Close struct{}
 	// DropClients disconnects all ordinary clients.
 	DropClients struct{}
@@ -72,13 +73,17 @@ type (
 
 // Actions on others.
 type (
-	// Poll asks all peers (and Sentinels) for their status now, and waits a bounded time for the answers.
+	// Poll asks all peers (and Sentinels) for their status now, tries the port of those that do not answer, and waits at
+	// most PollTimeout.
 	Poll struct{}
 	// Nudge posts /nudge to all peers.
 	Nudge struct{}
-	// DemoteServer makes the server of another member, whose agent does not answer, a replica of this one, directly. It is
-	// bounded by half a second and its failure is no failure of the list.
-	DemoteServer struct{ Name, Address string }
+	// DemoteServer makes the server of another member a replica of this one, directly, and drops its clients, within
+	// PollTimeout. Its failure counts only when Must is set.
+	DemoteServer struct {
+		Name, Address string
+		Must          bool
+	}
 	// SetRoleLabel sets the label redis-role of a pod.
 	SetRoleLabel struct {
 		Pod  string

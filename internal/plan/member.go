@@ -1,4 +1,330 @@
 package plan
 
+import (
+	"fmt"
+	"time"
+
+	"redstart.dev/redstart/api/v1alpha1"
+)
+
 // DecideMember decides for one member, in every mode but Cluster.
-func DecideMember(o Observation) Decision { return Decision{Memory: o.Memory} }
+func DecideMember(o Observation) Decision {
+	m := &decider{Observation: &o, d: Decision{Memory: o.Memory, Next: o.Now + RenewEvery}}
+	m.recall()
+	switch {
+	case o.Config.Mode == v1alpha1.ModeSentinel:
+		m.underSentinels()
+	case o.Handover >= HandoverMove:
+		m.why("handing over: %s", o.Handover)
+	case m.holds():
+		m.asHolder()
+	default:
+		m.asOther()
+	}
+	m.d.Role = m.role()
+	return m.d
+}
+
+// decider is one decision in the making.
+type decider struct {
+	*Observation
+	d Decision
+}
+
+func (m *decider) do(actions ...Action)           { m.d.Actions = append(m.d.Actions, actions...) }
+func (m *decider) why(format string, args ...any) { m.d.Why = fmt.Sprintf(format, args...) }
+
+// lookAt asks to decide again at t, when that is sooner.
+func (m *decider) lookAt(t time.Duration) {
+	if t > m.Now && t < m.d.Next {
+		m.d.Next = t
+	}
+}
+
+// role as it is before the actions: the agent decides again right after them.
+func (m *decider) role() v1alpha1.Role {
+	switch {
+	case m.Self.Open():
+		return v1alpha1.RoleMaster
+	case m.Self.Loaded() && m.Self.Server.Role == v1alpha1.RoleReplica && m.Self.Server.MasterAddress != "":
+		return v1alpha1.RoleReplica
+	}
+	return ""
+}
+
+// recall keeps the member's term and the memory true.
+func (m *decider) recall() {
+	s, mem := &m.Self.Server, &m.d.Memory
+	if m.ServerRunning && m.Self.Loaded() {
+		switch {
+		case m.Self.Open() || s.Role == v1alpha1.RoleReplica && s.LinkUp:
+			mem.LiveRun = s.RunID
+		case m.Self.Term > 0 && s.Keys == 0 && s.Role == v1alpha1.RoleReplica && mem.LiveRun != s.RunID:
+			// The server came up with nothing: its directory was emptied, or it persists nothing. What this member once
+			// held is gone, and it must not outrank those who still hold it.
+			m.do(Remember{0})
+			m.Self.Term, m.Self.LastReplID, m.Self.LastOffset = 0, "", 0
+		}
+	}
+	if m.Self.Open() {
+		mem.Master, mem.Settled = m.Self.Name, true
+	}
+	for i := range m.Peers {
+		p := &m.Peers[i]
+		if !p.Reachable || !p.Open() {
+			continue
+		}
+		mem.Settled = true
+		if p.Term >= m.Self.Term {
+			mem.Master = p.Name
+		}
+		if p.Term > m.Self.Term && s.Up && s.Role == v1alpha1.RoleReplica && s.LinkUp && s.MasterAddress == p.Address {
+			m.do(Remember{p.Term})
+			m.Self.Term = p.Term
+		}
+	}
+}
+
+// asHolder decides while the Lease names this run of this agent.
+func (m *decider) asHolder() {
+	s := &m.Self.Server
+	lapsed := m.Now >= m.deadline()
+	m.d.Memory.VacantSince = 0
+	m.d.Follows = m.Self.Name
+	m.lookAt(m.deadline())
+	switch {
+	case !m.ServerRunning || s.Up && s.Loading:
+		m.why("the server died while this member held the Lease")
+		m.release()
+		return
+	case m.hung(m.duration() - m.margin()):
+		m.why("the server has not answered for %s while this member held the Lease", (m.Now - m.ServerAnsweredAt).Round(time.Second/10))
+		m.do(KillServer{})
+		m.release()
+		return
+	case !s.Up && lapsed && !m.backed():
+		m.why("the Lease ran out, and the server does not answer to be fenced")
+		m.do(KillServer{})
+		return
+	case !s.Up:
+		m.why("the server does not answer")
+		return
+	case m.Self.Open() && m.Self.Term == m.Lease.Term:
+		m.asMaster(lapsed)
+		return
+	case m.Handover != HandoverNone:
+		m.why("handing over: %s", m.Handover)
+		if m.Now-m.Lease.RenewedAt >= RenewEvery {
+			m.renew()
+		}
+		return
+	case m.Self.Stopping:
+		m.why("stopping without being open")
+		m.release()
+		m.do(Stop{})
+		return
+	case m.Self.Open():
+		// Opened for an earlier term, deposed since, and now named again: it ranks again like any other.
+		m.do(Fence{})
+	}
+	if m.Lease.RenewedAt < m.ServerStartedAt || m.Now-m.Lease.RenewedAt > fresh {
+		// A renewal that succeeds just now proves that nobody took over in between, and that what was seen of the Lease is
+		// not old.
+		m.why("the Lease names this member; it has to be renewed before the server is opened")
+		m.renew()
+		return
+	}
+	if s.Role == v1alpha1.RoleMaster && m.Self.Term == m.Lease.Term {
+		m.why("the Lease was renewed and nobody took over")
+		m.do(Unfence{m.deadline()})
+		return
+	}
+	m.mayOpen()
+}
+
+// asMaster keeps an open master going.
+func (m *decider) asMaster(lapsed bool) {
+	if lapsed && !m.alone() && !m.backed() {
+		m.why("the Lease could not be renewed for %s", (m.Now - m.Lease.RenewedAt).Round(time.Second/10))
+		m.do(Fence{})
+		m.renew()
+		return
+	}
+	m.why("master of term %d", m.Lease.Term)
+	if lapsed {
+		m.why("master of term %d; the API is away, and the other members still follow", m.Lease.Term)
+		m.lookAt(m.Now + fresh)
+		m.pollStale()
+	}
+	m.demoteOthers()
+	m.label()
+	m.leave(m.Lease.APIReachable)
+	if m.Now-m.Lease.RenewedAt >= RenewEvery {
+		m.renew()
+	} else {
+		m.lookAt(m.Lease.RenewedAt + RenewEvery)
+	}
+}
+
+// leave hands a master's role over, or ends it, when that is asked for. movable says whether the authority can be moved now.
+func (m *decider) leave(movable bool) {
+	if m.Handover != HandoverNone || !(m.Self.Stopping || m.HandoverWanted || Ordinal(m.Self.Name) >= m.Config.Replicas) {
+		return
+	}
+	to := ""
+	if m.HandoverWanted {
+		to = m.HandoverTo
+	}
+	c, err := ChooseCandidate(m.Observation, to)
+	if err != nil && to != "" && m.Self.Stopping {
+		c, err = ChooseCandidate(m.Observation, "")
+	}
+	switch {
+	case err == nil && movable && (m.HandoverFailedAt == 0 || m.Now-m.HandoverFailedAt >= second):
+		m.why("handing over to %s", c.Name)
+		m.do(HandOver{To: c.Name, Address: c.Address})
+	case m.Self.Stopping && (m.Now >= m.StopBy || !m.successors()):
+		m.why("stopping without a handover")
+		m.do(Fence{})
+		if m.holds() {
+			m.release()
+		}
+		m.do(Stop{})
+	case m.Self.Stopping:
+		m.why("stopping; waiting for a member to hand over to")
+		m.lookAt(m.StopBy)
+		m.lookAt(m.Now + fresh)
+	case err != nil:
+		m.why("cannot hand over: %s", err)
+	}
+}
+
+// successors tells whether waiting can bring a member to hand over to.
+func (m *decider) successors() bool {
+	for i := range m.Peers {
+		p := &m.Peers[i]
+		if Ordinal(p.Name) < m.Config.Replicas && !p.Stopping && !p.Terminated {
+			return true
+		}
+	}
+	return false
+}
+
+// mayOpen opens the holder's server when nobody else who can be reached holds more, and gives the Lease back otherwise.
+func (m *decider) mayOpen() {
+	if t := m.Takeover; t != nil && t.Term == m.Lease.Term && m.Self.Server.ReplID == t.ReplID && m.Self.Server.Offset >= t.Offset {
+		m.why("%s handed over", t.From)
+		m.open(m.Lease.Term, m.deadline())
+		return
+	}
+	if m.pollStale() {
+		m.why("the Lease names this member; asking the others before it is opened")
+		return
+	}
+	best, ok := m.best()
+	if ok && best == &m.Self {
+		m.why("this member holds the Lease and nobody holds more")
+		m.open(m.Lease.Term, m.deadline())
+		return
+	}
+	m.why("the Lease names this member, but another holds more")
+	m.release()
+}
+
+// open makes the server writable, after whoever may still be open, though no longer allowed to, was demoted.
+func (m *decider) open(term int64, before time.Duration) {
+	for i := range m.Peers {
+		p := &m.Peers[i]
+		suspect := p.ServerOpen || p.Name == m.d.Memory.Master && !p.Refused && !(p.Terminated && !p.Reachable)
+		if suspect && p.Address != "" && !(p.Reachable && !p.Open() && m.Now-p.AskedAt <= fresh) {
+			m.do(DemoteServer{Name: p.Name, Address: p.Address})
+		}
+	}
+	m.do(Remember{term}, Open{Term: term, Before: before})
+	m.label()
+	m.do(Nudge{})
+}
+
+// demoteOthers ends leftover masters whose agents cannot do it: an open master of the authority is the only one.
+func (m *decider) demoteOthers() {
+	for i := range m.Peers {
+		if p := &m.Peers[i]; p.ServerOpen && p.Address != "" {
+			m.do(DemoteServer{Name: p.Name, Address: p.Address})
+		}
+	}
+}
+
+// label puts the label master on this member alone.
+func (m *decider) label() {
+	if !m.Lease.APIReachable {
+		return
+	}
+	for i := range m.Peers {
+		if p := &m.Peers[i]; p.Label == v1alpha1.RoleMaster {
+			m.do(SetRoleLabel{Pod: p.Name, Role: v1alpha1.RoleReplica})
+		}
+	}
+	if m.Self.Label != v1alpha1.RoleMaster {
+		m.do(SetRoleLabel{Pod: m.Self.Name, Role: v1alpha1.RoleMaster})
+	}
+}
+
+func (m *decider) labelReplica() {
+	if m.Lease.APIReachable && m.Self.Label != v1alpha1.RoleReplica {
+		m.do(SetRoleLabel{Pod: m.Self.Name, Role: v1alpha1.RoleReplica})
+	}
+}
+
+func (m *decider) renew() {
+	m.do(RenewLease{Members: m.Config.Replicas, ResourceVersion: m.Lease.ResourceVersion})
+}
+
+func (m *decider) release() {
+	if m.Lease.APIReachable {
+		m.do(ReleaseLease{m.Lease.ResourceVersion}, Nudge{})
+	}
+}
+
+// hung tells whether a running server has been silent for too long.
+func (m *decider) hung(limit time.Duration) bool {
+	since := max(m.ServerAnsweredAt, m.ServerStartedAt)
+	if m.Self.Server.Up || m.Now-since < limit {
+		m.lookAt(since + limit)
+		return false
+	}
+	return true
+}
+
+// alone tells whether there is, and was all along, no other member.
+func (m *decider) alone() bool {
+	return m.Config.Replicas == 1 && m.Lease.Members <= 1 && len(m.Peers) == 0
+}
+
+// pollStale asks for a Poll when an answer of a reachable peer is too old to decide upon.
+func (m *decider) pollStale() bool {
+	for i := range m.Peers {
+		p := &m.Peers[i]
+		if p.Reachable && (m.Now-p.AskedAt > fresh || p.AskedAt < m.d.Memory.VacantSince) {
+			m.do(Poll{})
+			return true
+		}
+	}
+	return false
+}
+
+// best of the members that can be reached, self included.
+func (m *decider) best() (*Member, bool) {
+	var buf [8]*Member
+	members := append(buf[:0], &m.Self)
+	m.Self.APIReachable = m.Lease.APIReachable || m.alone()
+	for i := range m.Peers {
+		if m.Peers[i].Reachable {
+			members = append(members, &m.Peers[i])
+		}
+	}
+	last := m.Lease.LastHolder
+	if m.Config.Mode == v1alpha1.ModeSentinel && m.d.Memory.Master != "" {
+		last = m.d.Memory.Master
+	}
+	return Best(members, last, m.Config.Replicas)
+}

@@ -13,7 +13,7 @@ import (
 type Observation struct {
 	Now    time.Duration
 	Config v1alpha1.AgentConfig
-	// Self is this member; its Reachable is ignored.
+	// Self is this member; its Reachable is ignored. While its server is not Up, Self.Server is what it said last.
 	Self Member
 	// Peers are the other members, in any order: every pod that exists, and those that existed earlier in this run of
 	// the agent (Terminated then).
@@ -37,7 +37,8 @@ type Observation struct {
 	HandoverForce bool
 	// HandoverFailedAt is when a handover by this member last failed, 0 for never.
 	HandoverFailedAt time.Duration
-	// Takeover is set when the old master's agent posted /takeover to this member and it is not answered yet.
+	// Takeover is set when the old master's agent posted /takeover to this member and it is not answered yet. The agent
+	// reads the Lease again before it decides.
 	Takeover *Takeover
 	// StopBy is when a stopping member must stop, handed over or not; it counts only while Self.Stopping.
 	StopBy time.Duration
@@ -62,6 +63,8 @@ type Memory struct {
 	LiveRun string
 	// Settled: this run of the agent has seen an open master, so a vacancy is no cold start.
 	Settled bool
+	// Master is the member that was last seen open.
+	Master string
 	// SentinelsAt is when a majority of the Sentinels was last not out of sight.
 	SentinelsAt time.Duration
 	// FailoverAskedAt is when a Sentinel was last asked for a failover.
@@ -80,11 +83,13 @@ type Member struct {
 	// Reachable: its agent answered the last question. AskedAt is when the question was *sent* that AgentStatus answers.
 	Reachable bool
 	AskedAt   time.Duration
+	// LinkUpSince is since when the observer has seen its link to its master up without a break, 0 while it is not.
+	LinkUpSince time.Duration
 	// Refused: its host refused a connection to its server's port, last at RefusedAt.
 	Refused   bool
 	RefusedAt time.Duration
 	// Terminated: the API says that its container terminated or that its pod is gone; TerminatedAt is when the observer
-	// learnt that.
+	// learnt that. Both are reset when a new container runs.
 	Terminated   bool
 	TerminatedAt time.Duration
 	// ServerOpen: its agent does not answer, but a direct look at its server found a master.
@@ -154,8 +159,8 @@ func (m *Member) Open() bool {
 	return m.Server.Up && !m.Server.Loading && m.Server.Role == v1alpha1.RoleMaster && !m.Fenced
 }
 
-// Empty tells whether the member holds no data: its agent never saw it hold any under any master.
-func (m *Member) Empty() bool { return m.Term == 0 }
+// Empty tells whether the member holds no data: no keys, and its agent never saw it hold any under any master.
+func (m *Member) Empty() bool { return m.Term == 0 && m.Server.Keys == 0 }
 
 // Loaded tells whether the member's server is ready to take a role.
 func (m *Member) Loaded() bool { return m.Server.Up && !m.Server.Loading }

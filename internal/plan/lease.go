@@ -1,0 +1,162 @@
+package plan
+
+import (
+	"fmt"
+	"time"
+)
+
+const second = time.Second
+
+const (
+	// RenewEvery is how often a holder renews its Lease.
+	RenewEvery = second
+	// PollTimeout is how long Poll and DemoteServer wait for answers.
+	PollTimeout = 200 * time.Millisecond
+	// fresh is how old the answers of peers may be when a member ranks itself or counts consents. It is longer than
+	// PollTimeout and shorter than the margin of the Lease.
+	fresh = 500 * time.Millisecond
+	// coldStart is how long agents wait for all members before they rank those that are there.
+	coldStart = 10 * second
+	// hungReplica is how long a replica's server may be silent before it is killed.
+	hungReplica = 30 * second
+)
+
+// duration of the Lease.
+func (o *Observation) duration() time.Duration {
+	if o.Lease.Duration > 0 {
+		return o.Lease.Duration
+	}
+	return time.Duration(o.Config.LeaseSeconds) * second
+}
+
+// margin by which the holder gives up before the others may take over; it covers drifting clocks and slow answers.
+func (o *Observation) margin() time.Duration { return o.duration() / 5 }
+
+// holds tells whether this run of this agent is the Lease's holder.
+func (o *Observation) holds() bool {
+	return o.Lease.Known && o.Lease.Holder == o.Self.Name && o.Lease.Boot == o.Self.Boot
+}
+
+// deadline is until when this holder may be open on its last renewal alone.
+func (o *Observation) deadline() time.Duration {
+	if o.Lease.RenewedAt == 0 {
+		return 0
+	}
+	return o.Lease.RenewedAt + o.duration() - o.margin()
+}
+
+// leaseMembers is how many members count for a majority.
+func (o *Observation) leaseMembers() int32 {
+	if o.Lease.Members > 0 {
+		return o.Lease.Members
+	}
+	return o.Config.Replicas
+}
+
+// backed tells whether a majority of the members, this holder included, cannot reach the API and follow this holder. Each
+// answer is good for as long as a renewal is, and those who can reach the API again wait for as long before they agree that
+// the Lease is over (see consent): that a majority here and consents there never overlap is what makes it safe.
+func (o *Observation) backed() bool {
+	if o.Lease.APIReachable {
+		return false
+	}
+	members, n := o.leaseMembers(), int32(0)
+	if Ordinal(o.Self.Name) < members {
+		n++
+	}
+	for i := range o.Peers {
+		p := &o.Peers[i]
+		if Ordinal(p.Name) < members && p.Reachable && !p.APIReachable && p.Follows == o.Self.Name && o.Now-p.AskedAt < o.duration()-o.margin() {
+			n++
+		}
+	}
+	return n > members/2
+}
+
+// consent tells whether so many members have not backed the holder for a whole lease period that it cannot have had a
+// majority at its back lately.
+func (o *Observation) consent() bool {
+	members, n, d := o.leaseMembers(), int32(0), o.duration()
+	if Ordinal(o.Self.Name) < members && o.Lease.APIReachable && o.Now-o.Lease.ReachableSince >= d {
+		n++
+	}
+	for i := range o.Peers {
+		p := &o.Peers[i]
+		switch {
+		case Ordinal(p.Name) >= members:
+		case p.Reachable && o.Now-p.AskedAt <= fresh && p.APIReachable && p.APIReachableMS >= d.Milliseconds():
+			n++
+		case !p.Reachable && p.Terminated && o.Now-p.TerminatedAt >= d:
+			n++
+		}
+	}
+	return n >= (members+1)/2
+}
+
+// vacancy tells whether the Lease has no living holder, and why it is so, or what is missing.
+func (o *Observation) vacancy() (why string, vacant bool) {
+	l := &o.Lease
+	switch {
+	case !l.Known || !l.APIReachable:
+		return "the Lease cannot be read", false
+	case l.Holder == "":
+		return "nobody holds the Lease", true
+	case l.Holder == o.Self.Name:
+		return "an earlier run of this agent held the Lease", l.Boot != o.Self.Boot
+	}
+	p := o.peer(l.Holder)
+	// A proof of death counts only when it is younger than the last renewal that was seen: the holder renews while its
+	// server answers, so it died after that renewal, and whatever it does later needs another one, which fails once the
+	// Lease was taken by compare-and-swap.
+	if p != nil {
+		alive := p.Reachable && p.Boot == l.Boot
+		switch {
+		case p.Reachable && p.AskedAt >= l.ChangedAt && p.Boot != l.Boot:
+			return fmt.Sprintf("the agent of %s was started anew", p.Name), true
+		case p.Terminated && p.TerminatedAt >= l.ChangedAt && !(alive && p.AskedAt >= p.TerminatedAt):
+			return fmt.Sprintf("the pod of %s is terminated", p.Name), true
+		case p.Refused && p.RefusedAt >= l.ChangedAt:
+			return fmt.Sprintf("the server of %s is dead: its host refuses connections", p.Name), true
+		}
+	}
+	over := max(l.ChangedAt, l.ReachableSince) + o.duration()
+	switch {
+	case o.Now < over:
+		return fmt.Sprintf("%s holds the Lease", l.Holder), false
+	case p != nil && p.Reachable && p.Boot == l.Boot && p.AskedAt >= over && !p.Open():
+		return fmt.Sprintf("the Lease of %s ran out and it is fenced", l.Holder), true
+	case o.consent():
+		return fmt.Sprintf("the Lease of %s ran out", l.Holder), true
+	}
+	return fmt.Sprintf("the Lease of %s ran out, but a majority of the members may still follow it without the API", l.Holder), false
+}
+
+// peer by name, nil when there is none.
+func (o *Observation) peer(name string) *Member {
+	for i := range o.Peers {
+		if o.Peers[i].Name == name {
+			return &o.Peers[i]
+		}
+	}
+	return nil
+}
+
+// complete tells whether every wanted member, and every other that still exists, can be reached and has loaded its data:
+// what none of them holds is gone for good.
+func (o *Observation) complete() bool {
+	n := int32(0)
+	if Ordinal(o.Self.Name) < o.Config.Replicas && o.Self.Loaded() {
+		n++
+	}
+	for i := range o.Peers {
+		switch p := &o.Peers[i]; {
+		case p.Reachable && p.Loaded():
+			if Ordinal(p.Name) < o.Config.Replicas {
+				n++
+			}
+		case !p.Terminated:
+			return false
+		}
+	}
+	return n >= o.Config.Replicas
+}

@@ -1,0 +1,168 @@
+package plan
+
+import "redstart.dev/redstart/api/v1alpha1"
+
+// asOther decides while the Lease does not name this run of this agent.
+func (m *decider) asOther() {
+	why, vacant := m.vacancy()
+	m.why("%s", why)
+	if m.Self.Open() && !(vacant && m.Lease.Holder == "" && m.Now < m.deadline()) && !(m.alone() && (vacant || !m.Lease.APIReachable)) {
+		m.why("no longer the holder of the Lease: %s", why)
+		m.do(Fence{}, DropClients{})
+		m.Self.Fenced = true
+	}
+	limit := hungReplica
+	if s := &m.Self.Server; s.Role == v1alpha1.RoleMaster && !m.Self.Fenced {
+		limit = 0 // it cannot be fenced
+	}
+	if m.ServerRunning && m.hung(limit) {
+		m.why("the server does not answer")
+		m.do(KillServer{})
+		return
+	}
+	if m.Self.Stopping && !m.Self.Open() {
+		m.why("stopping; not the master")
+		m.labelReplica()
+		m.do(Stop{})
+		return
+	}
+	switch {
+	case vacant:
+		m.take(why)
+	case m.alone() && !m.Lease.APIReachable && m.Config.Mode == v1alpha1.ModeStandalone:
+		m.d.Memory.VacantSince = 0
+		m.standAlone()
+	default:
+		m.d.Memory.VacantSince = 0
+		if m.Lease.APIReachable {
+			m.lookAt(max(m.Lease.ChangedAt, m.Lease.ReachableSince) + m.duration())
+		}
+		m.follow()
+	}
+	if !m.Self.Open() {
+		m.labelReplica()
+	}
+}
+
+// standAlone opens the only member there ever was without the API.
+func (m *decider) standAlone() {
+	m.d.Follows = m.Self.Name
+	m.why("the only member, and the API is away")
+	if !m.Self.Open() && m.Self.Loaded() {
+		term := max(m.Self.Term, 1)
+		m.do(Remember{term}, Open{Term: term, Before: m.Now + m.duration()})
+	}
+}
+
+// take takes a vacant Lease when this member is the best of those that it can reach, and in mode Replication opens at once.
+func (m *decider) take(vacant string) {
+	mem := &m.d.Memory
+	if mem.VacantSince == 0 {
+		mem.VacantSince = m.Now
+	}
+	m.followLink()
+	wait := mem.VacantSince + coldStart
+	switch {
+	case m.Self.Stopping || !m.Self.Loaded():
+		m.why("%s; this member is not ready to take it", vacant)
+		return
+	case !mem.Settled && !m.complete() && m.Now < wait:
+		m.why("%s; waiting for all %d members to come up", vacant, m.Config.Replicas)
+		m.lookAt(wait)
+		return
+	case m.pollStale():
+		m.why("%s; asking the others", vacant)
+		return
+	}
+	for i := range m.Peers {
+		if p := &m.Peers[i]; p.Reachable && p.Open() && p.Name != m.Lease.Holder {
+			m.why("%s; leaving it to %s, which is an open master", vacant, p.Name)
+			return
+		}
+	}
+	best, ok := m.best()
+	switch {
+	case !ok:
+		m.why("%s; no member that can be reached may become master", vacant)
+		return
+	case best != &m.Self:
+		m.why("%s; leaving it to %s, which holds more", vacant, best.Name)
+		m.lookAt(m.Now + fresh)
+		return
+	case m.Self.Term < m.Lease.Term && !m.complete() && !m.HandoverForce:
+		m.why("%s; this member's data is of term %d, older than the Lease's %d, and not all members are here: waiting for them "+
+			"(redstart failover --force takes what is here)", vacant, m.Self.Term, m.Lease.Term)
+		return
+	}
+	term := max(m.Lease.Term, m.Self.Term)
+	for i := range m.Peers {
+		term = max(term, m.Peers[i].Term)
+	}
+	m.why("%s, and this member is the best", vacant)
+	m.do(AcquireLease{Term: term + 1, Members: m.Config.Replicas, ResourceVersion: m.Lease.ResourceVersion})
+	if m.Config.Mode != v1alpha1.ModeSentinel {
+		m.open(term+1, m.Now+m.duration()-m.margin())
+	}
+}
+
+// master is the open master that can be reached, nil when there is none: the Lease's holder while it is known, else the one
+// of the newest term.
+func (m *decider) master() *Member {
+	var best *Member
+	for i := range m.Peers {
+		p := &m.Peers[i]
+		if !p.Reachable || !p.Open() || p.Address == "" {
+			continue
+		}
+		if m.Config.Mode != v1alpha1.ModeSentinel && m.Lease.APIReachable && (p.Name != m.Lease.Holder || p.Boot != m.Lease.Boot) {
+			continue
+		}
+		if best == nil || p.Term > best.Term {
+			best = p
+		}
+	}
+	return best
+}
+
+// follow makes this member a replica of the open master.
+func (m *decider) follow() {
+	p, s := m.master(), &m.Self.Server
+	if p == nil || !m.Self.Loaded() {
+		m.followLink()
+		return
+	}
+	if p.Term < m.Self.Term {
+		m.why("not following %s: its data is of term %d, older than the %d of this member (redstart failover --force to give one of the two up)",
+			p.Name, p.Term, m.Self.Term)
+		if s.Role != v1alpha1.RoleReplica || s.MasterAddress == p.Address {
+			m.do(Close{})
+		}
+		return
+	}
+	m.d.Follows = p.Name
+	m.why("replica of %s", p.Name)
+	if s.Role == v1alpha1.RoleReplica && s.MasterAddress == p.Address && m.Self.Fenced {
+		return
+	}
+	m.do(Follow{Name: p.Name, Address: p.Address})
+	if s.Role == v1alpha1.RoleMaster {
+		m.do(DropClients{})
+	}
+}
+
+// followLink tells whom the server follows by itself, and cuts a link to an address where no member is.
+func (m *decider) followLink() {
+	s := &m.Self.Server
+	if !s.Up || s.Role != v1alpha1.RoleReplica || s.MasterAddress == "" {
+		return
+	}
+	for i := range m.Peers {
+		if m.Peers[i].Address == s.MasterAddress {
+			m.d.Follows = m.Peers[i].Name
+			return
+		}
+	}
+	if m.Lease.APIReachable && !s.LinkUp {
+		m.do(Close{})
+	}
+}

@@ -1,0 +1,316 @@
+package plan
+
+import (
+	"time"
+
+	"redstart.dev/redstart/api/v1alpha1"
+)
+
+// askEvery is how often a Sentinel is asked again for a failover that did not come.
+const askEvery = 2 * second
+
+// underSentinels decides in mode Sentinel. The Sentinels name the master and may promote a server behind its agent's back;
+// since every server that is not the open master is fenced, it is the agent that opens it.
+func (m *decider) underSentinels() {
+	s, mem := &m.Self.Server, &m.d.Memory
+	named := m.named()
+	self := named != "" && named == m.Self.Address
+	if 2*m.outOfSight() <= int(m.Config.Sentinels) {
+		mem.SentinelsAt = m.Now
+	}
+	if m.Self.Open() || m.master() != nil {
+		mem.VacantSince = 0
+	} else if mem.VacantSince == 0 {
+		mem.VacantSince = m.Now
+	}
+	limit := hungReplica
+	if self || s.Role == v1alpha1.RoleMaster {
+		limit = m.downAfter() - m.downAfter()/5
+	}
+	switch {
+	case m.Handover >= HandoverMove:
+		m.why("handing over: %s", m.Handover)
+	case !m.ServerRunning || s.Up && s.Loading:
+		m.why("the server is not ready")
+		if self {
+			m.why("the server died while this member was master")
+			m.askFailover()
+		}
+	case m.hung(limit):
+		m.why("the server has not answered for %s", (m.Now - m.ServerAnsweredAt).Round(time.Second/10))
+		m.do(KillServer{})
+		if self {
+			m.askFailover()
+		}
+	case !s.Up:
+		m.why("the server does not answer")
+	case m.Self.Open():
+		m.asNamedMaster(named)
+	case m.Handover != HandoverNone:
+		m.why("handing over: %s", m.Handover)
+	case m.Self.Stopping:
+		m.why("stopping; not the master")
+		m.labelReplica()
+		m.do(Stop{})
+	case m.master() != nil:
+		m.follow()
+		m.labelReplica()
+	case m.Takeover != nil || self || s.Role == v1alpha1.RoleMaster && m.promoted():
+		m.openUnderSentinels(self)
+	case named == "" || m.Now-mem.VacantSince >= coldStart:
+		m.bootstrap()
+	default:
+		m.d.Follows = m.nameOf(named)
+		m.why("waiting for %s, which the Sentinels name", m.d.Follows)
+		m.followLink()
+		m.labelReplica()
+		m.askForTheDead(named)
+	}
+}
+
+// asNamedMaster keeps an open master going while the Sentinels do not say otherwise.
+func (m *decider) asNamedMaster(named string) {
+	m.d.Follows = m.Self.Name
+	blind := m.Now - m.d.Memory.SentinelsAt
+	switch {
+	case named != "" && named != m.Self.Address:
+		m.why("the Sentinels name %s", m.nameOf(named))
+		m.do(Fence{}, DropClients{})
+		return
+	case blind >= m.downAfter()-m.downAfter()/4 && !m.alone() && !m.backedWithoutSentinels():
+		m.why("a majority of the Sentinels has been out of sight for %s", blind.Round(time.Second/10))
+		m.do(Fence{}, DropClients{})
+		return
+	case blind > 0:
+		m.lookAt(m.Now + fresh)
+	}
+	m.why("master of term %d", m.Self.Term)
+	m.d.Candidate = named == ""
+	m.demoteOthers()
+	m.label()
+	m.leave(len(m.Sentinels) > 0 && m.asked() != nil)
+	if l := &m.Lease; l.Known && l.APIReachable && (!m.holds() || l.Term != m.Self.Term) {
+		term := m.Self.Term
+		if l.Term > term {
+			term = l.Term + 1
+			m.do(Remember{term})
+		}
+		m.do(AcquireLease{Term: term, Members: m.Config.Replicas, ResourceVersion: l.ResourceVersion})
+	}
+}
+
+// openUnderSentinels opens this member, which Sentinels promoted or name, once the last master is no longer open.
+func (m *decider) openUnderSentinels(self bool) {
+	mem, s := &m.d.Memory, &m.Self.Server
+	m.d.Candidate = self && m.holds()
+	if m.pollStale() {
+		m.why("named by the Sentinels; asking the others before it is opened")
+		return
+	}
+	best, ok := m.best()
+	switch {
+	case m.Self.Empty() && !(ok && best == &m.Self):
+		m.why("named by the Sentinels, but this member is empty and another holds data")
+		m.askFailover()
+		return
+	case m.Takeover == nil && s.Role == v1alpha1.RoleReplica && !(ok && best == &m.Self):
+		m.why("named by the Sentinels, but another member holds more")
+		m.askFailover()
+		return
+	case m.Takeover == nil && s.Role == v1alpha1.RoleReplica && (s.LinkUp || m.failoverRuns()):
+		m.why("named by the Sentinels; waiting for their failover to end")
+		return
+	}
+	last := m.peer(mem.Master)
+	closed := last == nil || last.Terminated && !last.Reachable || last.Refused && m.Now-last.RefusedAt <= fresh
+	if !closed && !last.Reachable && !last.ServerOpen && !(self && m.sentinelConsent()) {
+		m.why("promoted by the Sentinels; %s may still be master: waiting for a majority to agree", last.Name)
+		m.lookAt(m.Now + fresh)
+		m.do(Poll{})
+		return
+	}
+	term := m.Self.Term
+	if mem.Master != m.Self.Name || term == 0 {
+		term = max(term, m.Lease.Term)
+		for i := range m.Peers {
+			term = max(term, m.Peers[i].Term)
+		}
+		term++
+	}
+	if !closed && last.Address != "" {
+		// It may have been told by the Sentinels to go on in this very moment: it is made a replica for certain.
+		m.do(DemoteServer{Name: last.Name, Address: last.Address, Must: last.Reachable || last.ServerOpen})
+	}
+	m.why("named by the Sentinels")
+	m.do(Remember{term}, Open{Term: term, Before: m.Now + m.downAfter()/2})
+	m.label()
+	m.do(Nudge{})
+}
+
+// bootstrap elects by the rules of the Lease. The winner asks the Sentinels to monitor it, and opens when they do.
+func (m *decider) bootstrap() {
+	m.labelReplica()
+	if !m.holds() {
+		if why, vacant := m.vacancy(); vacant {
+			m.take(why)
+		} else {
+			m.why("the Sentinels name no master; %s", why)
+			m.followLink()
+		}
+		return
+	}
+	m.why("waiting for the Sentinels to monitor this member")
+	m.d.Candidate = true
+	if m.pollStale() {
+		return
+	}
+	if best, ok := m.best(); !ok || best != &m.Self {
+		m.why("another member holds more")
+		m.d.Candidate = false
+		m.release()
+	} else if m.Now-m.Lease.RenewedAt >= RenewEvery {
+		m.renew()
+	}
+}
+
+// askForTheDead asks for a failover of a named master that is proven dead, and whose agent cannot ask.
+func (m *decider) askForTheDead(named string) {
+	for i := range m.Peers {
+		p := &m.Peers[i]
+		if p.Address == named && !p.Reachable && (p.Refused && m.Now-p.RefusedAt <= fresh || p.Terminated) {
+			m.why("%s, which the Sentinels name, is dead", p.Name)
+			m.askFailover()
+		}
+	}
+}
+
+// askFailover asks one Sentinel, always the first that answers, so that all who ask ask the same one.
+func (m *decider) askFailover() {
+	s, mem := m.asked(), &m.d.Memory
+	if s == nil || m.failoverRuns() || mem.FailoverAskedAt > 0 && m.Now-mem.FailoverAskedAt < askEvery || !m.replicaThere() {
+		return
+	}
+	mem.FailoverAskedAt = m.Now
+	m.do(AskSentinelFailover{Name: s.Name, Address: s.Address})
+}
+
+func (m *decider) asked() *Sentinel {
+	var first *Sentinel
+	for i := range m.Sentinels {
+		if s := &m.Sentinels[i]; s.Reachable && s.Monitoring && (first == nil || Ordinal(s.Name) < Ordinal(first.Name)) {
+			first = s
+		}
+	}
+	return first
+}
+
+func (m *decider) replicaThere() bool {
+	if m.Self.Loaded() && !m.Self.Empty() {
+		return true
+	}
+	for i := range m.Peers {
+		if p := &m.Peers[i]; p.Reachable && p.Loaded() && !p.Stopping && !p.Empty() {
+			return true
+		}
+	}
+	return false
+}
+
+// failoverRuns tells whether a Sentinel leads a failover.
+func (m *decider) failoverRuns() bool {
+	for i := range m.Sentinels {
+		if m.Sentinels[i].Reachable && m.Sentinels[i].FailoverInProgress {
+			return true
+		}
+	}
+	return false
+}
+
+// promoted tells whether any Sentinel names this member: the leader of a failover does a second before the others.
+func (m *decider) promoted() bool {
+	for i := range m.Sentinels {
+		if s := &m.Sentinels[i]; s.Reachable && s.Monitoring && s.MasterAddress == m.Self.Address {
+			return true
+		}
+	}
+	return false
+}
+
+// named is the address that a majority of all the Sentinels names, if it is that of a present member; else empty.
+func (m *decider) named() string {
+	return majority(m.Sentinels, m.Config.Sentinels, func(address string) bool {
+		return address == m.Self.Address || m.nameOf(address) != ""
+	})
+}
+
+// majority is the master that more than half of n Sentinels name, among those that answer.
+func majority(sentinels []Sentinel, n int32, present func(string) bool) string {
+	for i := range sentinels {
+		a, votes := sentinels[i].MasterAddress, int32(0)
+		for j := range sentinels {
+			if s := &sentinels[j]; s.Reachable && s.Monitoring && s.MasterAddress == a {
+				votes++
+			}
+		}
+		if a != "" && votes > n/2 && present(a) {
+			return a
+		}
+	}
+	return ""
+}
+
+func (m *decider) nameOf(address string) string {
+	if address == m.Self.Address {
+		return m.Self.Name
+	}
+	for i := range m.Peers {
+		if p := &m.Peers[i]; p.Address == address && address != "" && !p.Terminated {
+			return p.Name
+		}
+	}
+	return ""
+}
+
+// outOfSight counts the Sentinels that could elect another master without this member knowing: those that neither answer
+// nor are dead.
+func (m *decider) outOfSight() int {
+	n := 0
+	for i := range m.Sentinels {
+		if s := &m.Sentinels[i]; !s.Reachable && !s.Gone {
+			n++
+		}
+	}
+	return n
+}
+
+// backedWithoutSentinels is backed for mode Sentinel: a majority of the members follows this one and sees no majority of
+// the Sentinels either.
+func (m *decider) backedWithoutSentinels() bool {
+	n := int32(1)
+	for i := range m.Peers {
+		p := &m.Peers[i]
+		if p.Reachable && p.SentinelsReachableMS == 0 && p.Follows == m.Self.Name && m.Now-p.AskedAt <= m.downAfter()/4 {
+			n++
+		}
+	}
+	return n > m.Config.Replicas/2
+}
+
+// sentinelConsent is consent for mode Sentinel.
+func (m *decider) sentinelConsent() bool {
+	n, d := int32(0), m.downAfter().Milliseconds()
+	if m.Self.SentinelsReachableMS >= d {
+		n++
+	}
+	for i := range m.Peers {
+		p := &m.Peers[i]
+		if p.Reachable && m.Now-p.AskedAt <= fresh && p.SentinelsReachableMS >= d {
+			n++
+		}
+	}
+	return n >= (m.Config.Replicas+1)/2
+}
+
+func (m *decider) downAfter() time.Duration {
+	return time.Duration(m.Config.DownAfterMS) * time.Millisecond
+}
