@@ -1,0 +1,49 @@
+package main
+
+import (
+	"log/slog"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"redstart.dev/redstart/internal/operator"
+)
+
+func newOperatorCommand() *cobra.Command {
+	var o operator.Options
+	cmd := &cobra.Command{
+		Use:   "operator",
+		Short: "Look after every Redis of a Kubernetes cluster",
+		Long: `Run the controller that makes the objects of every Redis, restarts and removes members in an order that loses nothing,
+and reports what it sees. It runs in the cluster; "redstart up" has one of its own.`,
+		Example: `  # In the operator's pod
+  redstart operator --leader-elect --agent-image=IMAGE
+
+  # On a workstation, for one namespace of the current cluster
+  redstart operator --namespace=default --agent-image=IMAGE`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.AgentImage == "" {
+				return usagef("--agent-image is empty; expected the image that holds redstart, which the pods copy their agent from")
+			}
+			cfg, err := ctrl.GetConfig()
+			if err != nil {
+				return err
+			}
+			handler := slog.NewJSONHandler(cmd.ErrOrStderr(), nil)
+			o.Logger = slog.New(handler)
+			klog.SetSlogLogger(o.Logger)
+			ctrl.SetLogger(logr.FromSlogHandler(handler))
+			return operator.Run(cmd.Context(), cfg, o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Namespace, "namespace", "", "look after this `NAMESPACE` alone (default: all)")
+	f.BoolVar(&o.LeaderElection, "leader-elect", false, "let one operator of several work at a time")
+	f.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "`ADDRESS` to serve /metrics on; 0 serves none")
+	f.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "`ADDRESS` to serve /healthz and /readyz on; 0 serves none")
+	f.StringVar(&o.AgentImage, "agent-image", "", "`IMAGE` that holds redstart, for the agents in the pods")
+	return cmd
+}

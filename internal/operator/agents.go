@@ -1,0 +1,107 @@
+package operator
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"redstart.dev/redstart/api/v1alpha1"
+)
+
+const (
+	// statusTimeout bounds one look at all agents of a Redis, which are asked at the same time.
+	statusTimeout = 500 * time.Millisecond
+	// handoverTimeout bounds a handover: the agent's own bounds add up to less.
+	handoverTimeout = 20 * time.Second
+	// maxAnswer is the longest answer of an agent that is read, in bytes.
+	maxAnswer = 1 << 20
+)
+
+// agents speaks to the HTTP API of the agents.
+type agents struct{ http *http.Client }
+
+func newAgents() agents {
+	return agents{&http.Client{Transport: &http.Transport{
+		MaxIdleConnsPerHost: 1,
+		IdleConnTimeout:     time.Minute, // longer than the calm between two looks
+	}}}
+}
+
+// look asks the agents of all pods for their status, and gives those that do not answer in time none.
+func (a agents) look(ctx context.Context, token string, all []instance) {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	var wg sync.WaitGroup
+	for i := range all {
+		if all[i].pod == nil {
+			continue
+		}
+		address := v1alpha1.PodAddress(all[i].pod, v1alpha1.PortAgent)
+		if address == "" {
+			continue
+		}
+		wg.Go(func() {
+			var status v1alpha1.AgentStatus
+			if err := a.call(ctx, http.MethodGet, address, "/status", token, nil, &status); err != nil {
+				all[i].unanswered = err
+			} else {
+				all[i].agent = &status
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// handOver asks the master's agent for a handover and waits for its end.
+func (a agents) handOver(ctx context.Context, token string, master instance, req v1alpha1.HandoverRequest) (v1alpha1.HandoverStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, handoverTimeout)
+	defer cancel()
+	var done v1alpha1.HandoverStatus
+	err := a.call(ctx, http.MethodPost, v1alpha1.PodAddress(master.pod, v1alpha1.PortAgent), "/handover", token, req, &done)
+	if err != nil {
+		return done, fmt.Errorf("ask %s for a handover: %w", master.name, err)
+	}
+	return done, nil
+}
+
+// call makes one request. An answer other than 200 is an error with the text of the answer.
+func (a agents) call(ctx context.Context, method, address, path, token string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return fmt.Errorf("encode the request: %w", err)
+		}
+		body = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+address+path, body)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := a.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close() //nolint:errcheck // read only
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("read the answer of %s: %w", address, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s%s answered %s: %s", address, path, resp.Status, strings.TrimSpace(string(b)))
+	}
+	if err := json.Unmarshal(b, out); err != nil {
+		return fmt.Errorf("read the answer of %s%s: %w", address, path, err)
+	}
+	return nil
+}

@@ -1,0 +1,221 @@
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"redstart.dev/redstart/api/v1alpha1"
+	"redstart.dev/redstart/internal/operator/objects"
+)
+
+const (
+	// lookCalm and lookBusy are how long until the agents are asked again when nothing is going on and when something
+	// is. A change of a pod's role or readiness asks them at once.
+	lookCalm = 10 * time.Second
+	lookBusy = 2 * time.Second
+	// lookNext is the same after a step that another one follows.
+	lookNext = 250 * time.Millisecond
+)
+
+// redisController reconciles Redises.
+type redisController struct {
+	applier    applier
+	agents     agents
+	events     record.EventRecorder
+	metrics    *metrics
+	agentImage string
+	log        *slog.Logger
+	now        func() time.Time
+
+	memories sync.Map // types.NamespacedName to *memory
+}
+
+// memory is what is worth remembering of a Redis between two looks. Losing it costs a request, no more. A Redis is
+// reconciled by one goroutine at a time, so that it needs no lock.
+type memory struct {
+	uid types.UID
+	// statusWritten is when the status was written last.
+	statusWritten time.Time
+	// secretName was there at secretSeen.
+	secretName string
+	secretSeen time.Time
+	// deleted is the pod that the operator deleted last: until it is gone from the cache, what the cache says is old.
+	deleted types.UID
+	// failover is the last one that was told in an event.
+	failover time.Time
+	// resize is not tried again before this time.
+	resizeAfter time.Time
+}
+
+// Reconcile brings one Redis a step closer to what is wanted, and reports.
+func (c *redisController) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	var stored v1alpha1.Redis
+	if err := c.applier.client.Get(ctx, req.NamespacedName, &stored); err != nil {
+		if apierrors.IsNotFound(err) {
+			c.forget(req.NamespacedName)
+			return reconcile.Result{}, nil
+		}
+		return reconcile.Result{}, fmt.Errorf("read Redis %s: %w", req.NamespacedName, err)
+	}
+	if stored.DeletionTimestamp != nil {
+		c.forget(req.NamespacedName)
+		return reconcile.Result{}, nil
+	}
+	mem := c.remember(req.NamespacedName, stored.UID)
+	r := stored.DeepCopy()
+	r.Default()
+
+	o, live, token, err := c.observe(ctx, r)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	d, next, workErr := c.work(ctx, r, mem, &o, live, token)
+	if d, workErr = explain(d, workErr); workErr != nil && d.reason == "" {
+		return reconcile.Result{}, workErr
+	}
+	if err := c.report(ctx, &stored, r, mem, o, d); err != nil {
+		return reconcile.Result{}, err
+	}
+	if workErr != nil {
+		return reconcile.Result{}, workErr
+	}
+	return reconcile.Result{RequeueAfter: next}, nil
+}
+
+func (c *redisController) remember(key types.NamespacedName, uid types.UID) *memory {
+	if m, ok := c.memories.Load(key); ok && m.(*memory).uid == uid {
+		return m.(*memory)
+	}
+	m := &memory{uid: uid}
+	c.memories.Store(key, m)
+	return m
+}
+
+func (c *redisController) forget(key types.NamespacedName) {
+	c.memories.Delete(key)
+	c.metrics.forget(key)
+}
+
+// sets are the live StatefulSets of a Redis, nil where there is none.
+type sets struct{ members, sentinels *appsv1.StatefulSet }
+
+// observe reads the cache and asks the agents.
+func (c *redisController) observe(ctx context.Context, r *v1alpha1.Redis) (o observation, live sets, token string, err error) {
+	if live.members, err = c.set(ctx, r, r.Name); err != nil {
+		return o, live, "", err
+	}
+	members, err := c.pods(ctx, r, v1alpha1.ComponentMember)
+	if err != nil {
+		return o, live, "", err
+	}
+	o.members = instances(r.Name, ptr.Deref(r.Spec.Replicas, 1), members)
+	if r.Spec.Mode == v1alpha1.ModeSentinel && r.Spec.Sentinel != nil {
+		name := v1alpha1.SentinelName(r.Name)
+		if live.sentinels, err = c.set(ctx, r, name); err != nil {
+			return o, live, "", err
+		}
+		sentinels, err := c.pods(ctx, r, v1alpha1.ComponentSentinel)
+		if err != nil {
+			return o, live, "", err
+		}
+		o.sentinels = instances(name, ptr.Deref(r.Spec.Sentinel.Replicas, 0), sentinels)
+	}
+	var secret corev1.Secret
+	err = c.applier.client.Get(ctx, client.ObjectKeyFromObject(r), &secret)
+	if client.IgnoreNotFound(err) != nil {
+		return o, live, "", fmt.Errorf("read Secret %s: %w", r.Name, err)
+	}
+	token = string(secret.Data[v1alpha1.SecretKeyAgentToken])
+	all := append(o.members[:len(o.members):len(o.members)], o.sentinels...)
+	c.agents.look(ctx, token, all)
+	o.now = c.now()
+	restartedAt := c.restartedAt(r)
+	for i := range all {
+		set := live.members
+		if i >= len(o.members) {
+			set = live.sentinels
+		}
+		all[i].outdated = outdated(all[i], set, restartedAt, o.now)
+	}
+	o.members, o.sentinels = all[:len(o.members)], all[len(o.members):]
+	o.endpoints, err = c.endpoints(ctx, r)
+	return o, live, token, err
+}
+
+// restartedAt is when a rolling restart was asked for, zero if never.
+func (c *redisController) restartedAt(r *v1alpha1.Redis) time.Time {
+	text := r.Annotations[v1alpha1.AnnotationRestart]
+	if text == "" {
+		return time.Time{}
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		c.log.Warn("The annotation is no time like 2026-01-31T12:00:00Z and is ignored",
+			"redis", client.ObjectKeyFromObject(r), "annotation", v1alpha1.AnnotationRestart, "value", text)
+	}
+	return t
+}
+
+func (c *redisController) set(ctx context.Context, r *v1alpha1.Redis, name string) (*appsv1.StatefulSet, error) {
+	var s appsv1.StatefulSet
+	err := c.applier.client.Get(ctx, types.NamespacedName{Namespace: r.Namespace, Name: name}, &s)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read StatefulSet %s: %w", name, err)
+	}
+	return &s, nil
+}
+
+func (c *redisController) pods(ctx context.Context, r *v1alpha1.Redis, component string) ([]corev1.Pod, error) {
+	var list corev1.PodList
+	err := c.applier.client.List(ctx, &list, client.InNamespace(r.Namespace), client.MatchingLabels(objects.Selector(r, component)))
+	if err != nil {
+		return nil, fmt.Errorf("list the pods of Redis %s: %w", r.Name, err)
+	}
+	return list.Items, nil
+}
+
+// endpoints are the Services' DNS names, or on one machine, which has no such names, their addresses.
+func (c *redisController) endpoints(ctx context.Context, r *v1alpha1.Redis) (*v1alpha1.Endpoints, error) {
+	var err error
+	address := func(name string, port int32) string {
+		if c.agentImage != "" {
+			return fmt.Sprintf("%s.%s.svc:%d", name, r.Namespace, port)
+		}
+		var s corev1.Service
+		e := c.applier.client.Get(ctx, types.NamespacedName{Namespace: r.Namespace, Name: name}, &s)
+		if client.IgnoreNotFound(e) != nil {
+			err = errors.Join(err, fmt.Errorf("read Service %s: %w", name, e))
+		}
+		if e != nil || s.Spec.ClusterIP == "" {
+			return ""
+		}
+		return fmt.Sprintf("%s:%d", s.Spec.ClusterIP, port)
+	}
+	e := &v1alpha1.Endpoints{
+		Write: address(r.MasterServiceName(), v1alpha1.PortRedis),
+		Read:  address(r.ReplicasServiceName(), v1alpha1.PortRedis),
+	}
+	if r.Spec.Mode == v1alpha1.ModeSentinel {
+		if a := address(v1alpha1.SentinelName(r.Name), v1alpha1.PortSentinel); a != "" {
+			e.Sentinels = []string{a}
+		}
+		e.SentinelMasterName = r.Name
+	}
+	return e, err
+}

@@ -1,0 +1,77 @@
+package operator
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"redstart.dev/redstart/api/v1alpha1"
+)
+
+// report writes the status of a Redis, when there is something new to say, and tells of failovers. stored is the
+// Redis as it was read, r the same with what the operator did to its status meanwhile.
+func (c *redisController) report(ctx context.Context, stored, r *v1alpha1.Redis, mem *memory, o observation, d doing) error {
+	next := nextStatus(r, o, d)
+	c.metrics.observe(stored, meta.IsStatusConditionTrue(next.Conditions, v1alpha1.ConditionReady))
+	if !c.worthWriting(stored.Status, next, mem, o) {
+		return nil
+	}
+	written := stored.DeepCopy()
+	written.Status = next
+	if err := c.applier.client.Status().Patch(ctx, written, client.MergeFrom(stored)); err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil // deleted meanwhile
+		}
+		return fmt.Errorf("write the status of Redis %s: %w", r.Name, err)
+	}
+	mem.statusWritten = o.now
+	c.tellRefusal(stored, d)
+	c.tellFailover(stored, next.LastFailover, mem)
+	return nil
+}
+
+// worthWriting tells whether a status says something new. Figures alone, which change with every write of a client,
+// are written seldom.
+func (c *redisController) worthWriting(old, next v1alpha1.RedisStatus, mem *memory, o observation) bool {
+	if equality.Semantic.DeepEqual(old, next) {
+		return false
+	}
+	return !sameButFigures(old, next) || o.now.Sub(mem.statusWritten) >= lookCalm
+}
+
+// tellRefusal tells once why a Redis is not acted upon.
+func (c *redisController) tellRefusal(stored *v1alpha1.Redis, d doing) {
+	if !d.refused && !d.blocked {
+		return
+	}
+	if p := meta.FindStatusCondition(stored.Status.Conditions, v1alpha1.ConditionProgressing); p != nil && p.Message == d.message {
+		return
+	}
+	c.events.Event(stored, corev1.EventTypeWarning, d.reason, d.message)
+}
+
+// tellFailover tells of a change of master that was not told yet. A Redis' first master follows on none.
+func (c *redisController) tellFailover(stored *v1alpha1.Redis, f *v1alpha1.FailoverStatus, mem *memory) {
+	if f == nil || f.From == "" || !f.Time.After(mem.failover) {
+		return
+	}
+	if old := stored.Status.LastFailover; old != nil && !f.Time.After(old.Time.Time) {
+		return
+	}
+	mem.failover = f.Time.Time
+	kind, reason, verb := corev1.EventTypeWarning, v1alpha1.EventFailedOver, "failed over"
+	if f.Planned {
+		kind, reason, verb = corev1.EventTypeNormal, v1alpha1.EventHandedOver, "handed over"
+	}
+	message := fmt.Sprintf("%s from %s to %s in %d ms", verb, f.From, f.To, f.Milliseconds)
+	if f.Reason != "" {
+		message += ": " + f.Reason
+	}
+	c.events.Event(stored, kind, reason, message)
+	c.metrics.failedOver(stored, f.Planned)
+}
