@@ -9,8 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -310,16 +308,7 @@ func (in *instance) serverPID(pod string) int {
 // agentPID is the parent of a member's redis-server.
 func (in *instance) agentPID(pod string) int {
 	in.t.Helper()
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", in.serverPID(pod)))
-	if err != nil {
-		in.t.Fatal(err)
-	}
-	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	ppid, err := strconv.Atoi(fields[1])
-	if err != nil {
-		in.t.Fatal(err)
-	}
-	return ppid
+	return parent(in.t, in.serverPID(pod))
 }
 
 func (in *instance) kill(pid int) { signalPID(in.t, pid, syscall.SIGKILL) }

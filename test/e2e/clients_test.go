@@ -1,0 +1,57 @@
+package e2e
+
+import (
+	"context"
+	_ "embed"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"redstart.dev/redstart/api/v1alpha1"
+)
+
+//go:embed testdata/sentinel_client.py
+var sentinelClientPython string
+
+// TestSentinelClients finds the master through the Sentinels with go-redis and redis-py, with passwords on, before and
+// after a failover.
+func TestSentinelClients(t *testing.T) {
+	in := theCluster(t).create(t, redisSpec(v1alpha1.ModeSentinel))
+	in.waitSettled()
+	sentinels := in.redis(context.Background()).Status.Endpoints.Sentinels
+	if len(sentinels) == 0 {
+		t.Fatal("status.endpoints.sentinels is empty")
+	}
+	python, err := exec.LookPath("python3")
+	if err == nil {
+		err = exec.Command(python, "-c", "import redis.sentinel").Run()
+	}
+	check := func(when string) {
+		t.Helper()
+		c := throughSentinels(sentinels, in.name, in.password)()
+		defer func() { _ = c.Close() }()
+		eventually(t, 30*time.Second, "go-redis to write "+when, func(ctx context.Context) bool {
+			return c.Set(ctx, "go", when, 0).Err() == nil
+		})
+		if err != nil {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, python, "-c", sentinelClientPython, in.name, when)
+		cmd.Args = append(cmd.Args, sentinels...)
+		cmd.Stdin = strings.NewReader(in.password)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("redis-py %s: %v\n%s", when, err, out)
+		}
+	}
+	check("before")
+	before := in.master()
+	in.kill(in.serverPID(before))
+	in.waitMoved(before)
+	check("after")
+	if err != nil {
+		t.Skip("go-redis passed; redis-py is not installed for python3 on PATH")
+	}
+}
