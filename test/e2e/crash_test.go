@@ -10,7 +10,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
 )
 
 // TestCrash kills "redstart up" itself: no process may outlive it, and the next start goes on with the data.
@@ -191,4 +190,3 @@ func residentKiB(t *testing.T, pid int) int {
 	t.Fatalf("no VmRSS of process %d", pid)
 	return 0
 }
-
