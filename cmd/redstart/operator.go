@@ -1,10 +1,13 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 
@@ -28,7 +31,7 @@ and reports what it sees. It runs in the cluster; "redstart up" has one of its o
 			if o.AgentImage == "" {
 				return usagef("--agent-image is empty; expected the image that holds redstart, which the pods copy their agent from")
 			}
-			cfg, err := ctrl.GetConfig()
+			cfg, err := operatorConfig(cmd)
 			if err != nil {
 				return err
 			}
@@ -46,4 +49,21 @@ and reports what it sees. It runs in the cluster; "redstart up" has one of its o
 	f.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "`ADDRESS` to serve /healthz and /readyz on; 0 serves none")
 	f.StringVar(&o.AgentImage, "agent-image", "", "`IMAGE` that holds redstart, for the agents in the pods")
 	return cmd
+}
+
+// operatorConfig is the cluster of the global flags, else of the environment, else the one that this process runs in.
+func operatorConfig(cmd *cobra.Command) (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	overrides := &clientcmd.ConfigOverrides{}
+	if f := cmd.Flag("kubeconfig"); f != nil {
+		rules.ExplicitPath = f.Value.String()
+	}
+	if f := cmd.Flag("context"); f != nil {
+		overrides.CurrentContext = f.Value.String()
+	}
+	cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("find the cluster: %w", err)
+	}
+	return cfg, nil
 }

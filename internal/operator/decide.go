@@ -29,7 +29,7 @@ func nextRestart(members []instance, now time.Time) removal {
 	}
 	m := master(members)
 	if m == nil {
-		return removal{waits: "no member is master"}
+		return removal{waits: "a master"}
 	}
 	for i := len(members) - 1; i >= 0; i-- {
 		if x := members[i]; x.outdated != "" && x.name != m.name {

@@ -1,0 +1,168 @@
+package operator
+
+import (
+	"bufio"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"redstart.dev/redstart/api/v1alpha1"
+)
+
+var testNow = time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+
+// parseMembers reads one member a line, its name and what is true of it:
+//
+//	master, replica   its role; a replica follows the first master of the list, link up
+//	offset=N term=N   as its agent says; 100 and 1 by default
+//	outdated=WHY      it has to be restarted
+//	absent            there is no pod
+//	stopping          its pod is being deleted
+//	silent            its agent does not answer; the pod is ready
+//	unready           its agent says that it is not ready
+//	down=DURATION     its server has been down for so long
+//	loading           its server loads its data
+//	waiting=REASON    the kubelet cannot start it
+//	fenced            it refuses writes
+func parseMembers(t *testing.T, text string) []instance {
+	t.Helper()
+	var all []instance
+	masterName := ""
+	lines := bufio.NewScanner(strings.NewReader(text))
+	for lines.Scan() {
+		words := strings.Fields(lines.Text())
+		if len(words) == 0 {
+			continue
+		}
+		x := parseMember(t, words[0], words[1:])
+		if masterName == "" && x.agent != nil && x.agent.Role == v1alpha1.RoleMaster {
+			masterName = x.name
+		}
+		all = append(all, x)
+	}
+	for _, x := range all {
+		if x.agent != nil && x.agent.Role == v1alpha1.RoleReplica {
+			x.agent.Follows = masterName
+		}
+	}
+	return all
+}
+
+func parseMember(t *testing.T, name string, words []string) instance {
+	t.Helper()
+	x := instance{name: name}
+	var err error
+	if x.ordinal, err = strconv.Atoi(name[strings.LastIndex(name, "-")+1:]); err != nil {
+		t.Fatal(err)
+	}
+	x.pod = &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name), Labels: map[string]string{}, CreationTimestamp: metav1.NewTime(testNow.Add(-time.Hour))}}
+	x.agent = &v1alpha1.AgentStatus{Name: name, Ready: true, Term: 1, Server: v1alpha1.ServerStatus{Up: true, Offset: 100}}
+	podIsReady, since := corev1.ConditionTrue, time.Hour
+	for _, w := range words {
+		key, value, _ := strings.Cut(w, "=")
+		number, _ := strconv.ParseInt(value, 10, 64)
+		switch key {
+		case "master", "replica":
+			x.agent.Role = v1alpha1.Role(key)
+			x.agent.Server.Role = x.agent.Role
+			x.agent.Server.LinkUp = key == "replica"
+			x.pod.Labels[v1alpha1.LabelRole] = key
+		case "offset":
+			x.agent.Server.Offset = number
+		case "term":
+			x.agent.Term = number
+		case "outdated":
+			x.outdated = value
+		case "absent":
+			x.pod, x.agent = nil, nil
+		case "stopping":
+			x.pod.DeletionTimestamp = &metav1.Time{Time: testNow}
+			x.agent.Stopping = true
+		case "silent":
+			x.agent, x.unanswered = nil, fmt.Errorf("timeout")
+		case "unready":
+			x.agent.Ready, podIsReady = false, corev1.ConditionFalse
+			x.agent.Server.LinkUp = false
+		case "down":
+			if since, err = time.ParseDuration(value); err != nil {
+				t.Fatal(err)
+			}
+			x.agent.Ready, x.agent.Server.Up, podIsReady = false, false, corev1.ConditionFalse
+			x.agent.Server.LinkUp = false
+		case "loading":
+			x.agent.Server.Loading = true
+		case "waiting":
+			x.agent, podIsReady = nil, corev1.ConditionFalse
+			x.pod.Status.ContainerStatuses = []corev1.ContainerStatus{{State: corev1.ContainerState{
+				Waiting: &corev1.ContainerStateWaiting{Reason: value},
+			}}}
+		case "fenced":
+			x.agent.Fenced = true
+		default:
+			t.Fatalf("%s: what is %q?", name, w)
+		}
+	}
+	if x.pod != nil {
+		x.pod.Status.Conditions = []corev1.PodCondition{{
+			Type: corev1.PodReady, Status: podIsReady, LastTransitionTime: metav1.NewTime(testNow.Add(-since)),
+		}}
+	}
+	return x
+}
+
+// TestDecisions runs testdata/*.txt: observations in, the next step out.
+func TestDecisions(t *testing.T) {
+	datadriven.Walk(t, "testdata/decide", func(t *testing.T, path string) {
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			members := parseMembers(t, d.Input)
+			switch d.Cmd {
+			case "restart":
+				return printRemoval(nextRestart(members, testNow))
+			case "restart-sentinels":
+				return printRemoval(nextSentinelRestart(members, testNow))
+			case "resize":
+				var have, want int
+				d.ScanArgs(t, "have", &have)
+				d.ScanArgs(t, "want", &want)
+				return printSize(nextSize(int32(have), int32(want), members))
+			case "master":
+				if m := master(members); m != nil {
+					return m.name + "\n"
+				}
+				return "none\n"
+			}
+			t.Fatalf("unknown command %q", d.Cmd)
+			return ""
+		})
+	})
+}
+
+func printRemoval(r removal) string {
+	switch {
+	case r.pod != "":
+		return fmt.Sprintf("restart %s: %s\n", r.pod, r.why)
+	case r.stuck:
+		return "blocked by " + r.waits + "\n"
+	case r.waits != "":
+		return "wait for " + r.waits + "\n"
+	}
+	return "nothing\n"
+}
+
+func printSize(s size) string {
+	out := fmt.Sprintf("replicas %d\n", s.replicas)
+	if s.handOverTo != "" {
+		out += "hand over to " + s.handOverTo + "\n"
+	}
+	if s.waits != "" {
+		out += "because " + s.waits + "\n"
+	}
+	return out
+}
