@@ -48,12 +48,8 @@ func summarize(r io.Reader, w io.Writer) (bool, error) {
 		k := key{e.Package, e.Test}
 		switch e.Action {
 		case "output", "build-output":
-			if e.Test == "" && e.Action == "output" || e.Action == "build-output" {
-				if summaryLine(e.Output) {
-					fmt.Fprint(w, e.Output)
-				} else {
-					output[k] = append(output[k], e.Output)
-				}
+			if e.Test == "" && e.Action == "output" && e.Output != "PASS\n" {
+				fmt.Fprint(w, e.Output) // the package's own line, and what it prints at its end
 				continue
 			}
 			output[k] = append(output[k], e.Output)
@@ -88,16 +84,6 @@ func summarize(r io.Reader, w io.Writer) (bool, error) {
 	}
 	fmt.Fprintf(w, "%d passed, %d failed, %d skipped\n", count["pass"], count["fail"], count["skip"])
 	return ok && count["fail"] == 0, nil
-}
-
-// summaryLine tells the lines that go test itself prints for a package.
-func summaryLine(s string) bool {
-	for _, prefix := range []string{"ok  \t", "FAIL\t", "---", "panic:", "?   \t"} {
-		if strings.HasPrefix(s, prefix) {
-			return true
-		}
-	}
-	return false
 }
 
 // measured tells the lines that tests print for people: those of the end-to-end scenarios begin with "measured:".
