@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -269,4 +270,13 @@ func eventCount(e *corev1.Event) int32 {
 		return 1
 	}
 	return e.Count
+}
+
+// newEventColumns are the same for the events of events.k8s.io/v1.
+func newEventColumns() []column[*eventsv1.Event] {
+	columns := make([]column[*eventsv1.Event], len(eventColumns))
+	for i, c := range eventColumns {
+		columns[i] = column[*eventsv1.Event]{c.name, func(e *eventsv1.Event) any { return c.value(toCore(e)) }, c.wide}
+	}
+	return columns
 }

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
+	"k8s.io/apiserver/pkg/storage"
 	restclient "k8s.io/client-go/rest"
 	"k8s.io/component-base/compatibility"
 
@@ -89,10 +90,10 @@ func (ks *kinds) config(id *identity, loopback *restclient.Config) *genericapise
 func (ks *kinds) add(db *store.DB, k *kind) error {
 	codec := ks.codecs.LegacyCodec(k.gvk.GroupVersion())
 	prefix := "/" + k.resource().String()
-	data, err := db.Table(store.TableOptions{
-		Prefix: prefix, New: k.new, Encoder: codec, Decoder: ks.codecs.UniversalDeserializer(),
-		MaxObjects: k.maxObjects, TTL: k.ttl,
-	})
+	if k.resource() == newEvents {
+		prefix = "/" + events.String() // one table; see eventView
+	}
+	data, err := ks.table(db, k, codec, prefix)
 	if err != nil {
 		return err
 	}
@@ -116,7 +117,7 @@ func (ks *kinds) add(db *store.DB, k *kind) error {
 		return err
 	}
 	ks.stores[k.resource()] = reg
-	ks.serve(k, "", registryREST{reg, k})
+	ks.serve(k, "", registryREST{reg, k, rules})
 	if k.copyStatus != nil {
 		status := *reg
 		status.UpdateStrategy = statusStrategy{rules}
@@ -127,6 +128,17 @@ func (ks *kinds) add(db *store.DB, k *kind) error {
 		ks.serve(k, "/scale", &scaleREST{reg, k})
 	}
 	return nil
+}
+
+// table is where the objects of a kind are. The events of events.k8s.io/v1 are those of core/v1.
+func (ks *kinds) table(db *store.DB, k *kind, codec runtime.Codec, prefix string) (storage.Interface, error) {
+	if k.resource() == newEvents {
+		return eventView{ks.stores[events].Storage.Storage}, nil
+	}
+	return db.Table(store.TableOptions{
+		Prefix: prefix, New: k.new, Encoder: codec, Decoder: ks.codecs.UniversalDeserializer(),
+		MaxObjects: k.maxObjects, TTL: k.ttl,
+	})
 }
 
 func (ks *kinds) serve(k *kind, subresource string, r rest.Storage) {
@@ -179,6 +191,9 @@ func (ks *kinds) requireNamespace(k *kind) genericregistry.BeginCreateFunc {
 
 func (ks *kinds) namespaceOpen(ctx context.Context, namespace string, what schema.GroupResource, name string) error {
 	ns, err := ks.stores[namespaces].Get(ctx, namespace, &metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return apierrors.NewNotFound(namespaces, namespace) // not of what is being created
+	}
 	if err != nil {
 		return err
 	}

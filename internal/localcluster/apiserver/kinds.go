@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -27,6 +28,8 @@ var (
 	namespaces = schema.GroupResource{Resource: "namespaces"}
 	pods       = schema.GroupResource{Resource: "pods"}
 	services   = schema.GroupResource{Resource: "services"}
+	events     = schema.GroupResource{Resource: "events"}
+	newEvents  = schema.GroupResource{Group: eventsv1.GroupName, Resource: "events"}
 )
 
 // createNamespaces makes the namespaces that everybody takes for granted.

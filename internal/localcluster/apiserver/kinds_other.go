@@ -5,11 +5,13 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 
 	"redstart.dev/redstart/api/v1alpha1"
 )
@@ -17,6 +19,17 @@ import (
 // otherKinds are the kinds of all other groups.
 func otherKinds() []erasable {
 	return []erasable{
+		row[*eventsv1.Event]{
+			gv: eventsv1.SchemeGroupVersion, plural: "events", list: &eventsv1.EventList{}, short: []string{"ev"},
+			fields: func(e *eventsv1.Event) fields.Set {
+				o := e.Regarding
+				return fields.Set{
+					"regarding.kind": o.Kind, "regarding.namespace": o.Namespace, "regarding.name": o.Name,
+					"regarding.uid": string(o.UID), "reason": e.Reason, "reportingController": e.ReportingController, "type": e.Type,
+				}
+			},
+			columns: newEventColumns(),
+		},
 		row[*coordinationv1.Lease]{
 			gv: coordinationv1.SchemeGroupVersion, plural: "leases", list: &coordinationv1.LeaseList{},
 			needsVersion: true,

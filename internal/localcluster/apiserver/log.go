@@ -161,13 +161,3 @@ func parseLogOptions(q url.Values) (*corev1.PodLogOptions, error) {
 	}
 	return o, nil
 }
-
-// addSubresources mounts what only single kinds have.
-func (s *Server) addSubresources(o Options) error {
-	pod := s.kinds.stores[pods]
-	v1 := s.kinds.rest[corev1.SchemeGroupVersion]
-	if o.Logs != nil {
-		v1["pods/log"] = &logREST{pods: pod, source: o.Logs, log: s.log}
-	}
-	return nil
-}

@@ -6,12 +6,6 @@ import (
 
 // prepareX normalizes an object before it is validated. old has no UID when the object is being created.
 
-func prepareNamespace(n, old *corev1.Namespace) {
-	if old.UID == "" {
-		n.Status.Phase = corev1.NamespaceActive
-	}
-}
-
 func preparePod(p, old *corev1.Pod) {
 	if old.UID == "" {
 		p.Status.Phase = corev1.PodPending
@@ -63,6 +57,7 @@ func prepareService(s, old *corev1.Service) {
 		for i := range s.Spec.Ports {
 			s.Spec.Ports[i].NodePort = 0
 		}
+		s.Spec.ExternalTrafficPolicy, s.Spec.AllocateLoadBalancerNodePorts = "", nil
 		return
 	}
 	given := map[string]int32{}

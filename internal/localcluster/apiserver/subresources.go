@@ -2,14 +2,18 @@ package apiserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
@@ -18,7 +22,8 @@ import (
 // registryREST is the registry of a kind with the names that kubectl knows it by.
 type registryREST struct {
 	*genericregistry.Store
-	kind *kind
+	kind  *kind
+	rules strategy
 }
 
 func (r registryREST) ShortNames() []string { return r.kind.short }
@@ -128,4 +133,36 @@ func (i scaleInfo) UpdatedObject(ctx context.Context, old runtime.Object) (runti
 	*i.scale.kind.scale(scaled).replicas = &after.Spec.Replicas
 	scaled.(metav1.Object).SetResourceVersion(after.ResourceVersion)
 	return scaled, nil
+}
+
+// addSubresources mounts what only single kinds have.
+func (s *Server) addSubresources(o Options) error {
+	ks := s.kinds
+	v1 := ks.rest[corev1.SchemeGroupVersion]
+	pod := ks.stores[pods]
+	budgetStatus, ok := ks.rest[policyv1.SchemeGroupVersion]["poddisruptionbudgets/status"].(*statusREST)
+	if !ok {
+		return errors.New("the status of PodDisruptionBudgets is not served")
+	}
+	v1["pods/eviction"] = &evictionREST{pods: pod, budgets: budgetStatus.store}
+	if o.Logs != nil {
+		v1["pods/log"] = &logREST{pods: pod, source: o.Logs, log: s.log}
+	}
+
+	ns := ks.stores[namespaces]
+	ns.ShouldDeleteDuringUpdate = namespaceEmpty
+	plain, ok := v1["namespaces"].(registryREST)
+	if !ok {
+		return errors.New("namespaces are not served")
+	}
+	v1["namespaces"] = namespaceREST{plain}
+	finalize := *ns
+	finalize.UpdateStrategy = finalizeStrategy{plain.rules}
+	v1["namespaces/finalize"] = finalizeREST{&finalize}
+
+	network, err := newServiceNetwork(o.ServiceIPs, o.NodePorts)
+	if err != nil {
+		return err
+	}
+	return network.attach(genericapirequest.WithNamespace(context.Background(), ""), ks.stores[services])
 }

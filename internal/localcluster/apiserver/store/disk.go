@@ -184,8 +184,9 @@ func (db *DB) expire(now time.Time) {
 	}
 }
 
-// Close writes what is still in memory alone and closes the file. Call it once, after Run returned and after the
-// last write.
+// Close writes what is still in memory alone and closes the file. Call it once, after Run returned, after the last
+// write, and after the contexts of all watches ended; it waits for those.
 func (db *DB) Close() error {
+	db.watches.Wait()
 	return errors.Join(db.disk.flush(), db.disk.file.Close())
 }

@@ -26,6 +26,8 @@ type DB struct {
 	log  *slog.Logger
 	disk *disk
 
+	watches sync.WaitGroup
+
 	mu     sync.RWMutex
 	rev    uint64
 	tables map[string]*Table

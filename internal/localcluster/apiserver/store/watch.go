@@ -55,7 +55,7 @@ func (t *Table) Watch(ctx context.Context, key string, opts storage.ListOptions)
 		return nil, err
 	}
 	flowcontrol.WatchInitialized(ctx)
-	go w.run(ctx, initial, rev, list && opts.Predicate.AllowWatchBookmarks)
+	t.db.watches.Go(func() { w.run(ctx, initial, rev, list && opts.Predicate.AllowWatchBookmarks) })
 	return w, nil
 }
 
