@@ -21,6 +21,11 @@ const (
 	hungReplica = 30 * second
 )
 
+// APITimeout is after how long without any answer an agent takes the API for unreachable (AgentStatus.APIReachable), for a
+// Lease of that duration. It is shorter than what a holder lives on its last renewal: when the API goes away for all, the
+// others say so before the holder has to fence. Agents ask the API for something at least every quarter of it.
+func APITimeout(lease time.Duration) time.Duration { return lease * 2 / 5 }
+
 // duration of the Lease.
 func (o *Observation) duration() time.Duration {
 	if o.Lease.Duration > 0 {

@@ -114,7 +114,8 @@ type Lease struct {
 	ResourceVersion string
 	// ChangedAt is when the observer first saw this ResourceVersion.
 	ChangedAt time.Duration
-	// APIReachable: the API answered within the last Duration. ReachableSince is since when that holds without a break.
+	// APIReachable: the API answered within the last APITimeout. ReachableSince is since when that holds without a break: it
+	// is set anew by an answer that comes later than APITimeout after the one before.
 	APIReachable   bool
 	ReachableSince time.Duration
 	// RenewedAt is when this agent *sent* its last AcquireLease or RenewLease that succeeded, 0 for never.

@@ -1,0 +1,545 @@
+package plan
+
+import (
+	"strconv"
+	"time"
+
+	"redstart.dev/redstart/api/v1alpha1"
+)
+
+// agent is one run after another of a member's agent; term, replID and offset are on its disk.
+type agent struct {
+	n *node
+
+	term   int64
+	replID string
+	offset int64
+
+	running, stopping bool
+	busy              bool // carries out actions
+	gen               int
+	pausedUntil       time.Duration
+	boot              string
+	startedAt         time.Duration
+	rate              float64 // of its clock
+	replicas          int32   // as it knows
+	peers             map[string]*Member
+	answered          time.Duration // own server, own clock
+	lastServer        v1alpha1.ServerStatus
+	lease             Lease
+	leaseRV           int
+	apiAnswer         time.Duration // own clock
+	memory            Memory
+	decision          Decision
+	takeover          *Takeover
+	wanted, force     bool
+	to                string
+	failedAt          time.Duration
+	handover          HandoverStep
+	stopBy            time.Duration
+	nextAt            time.Duration // true time of the next look
+	restartDue        bool
+}
+
+const leaseSeconds = 5
+
+// clock is the agent's own monotonic clock.
+func (a *agent) clock() time.Duration {
+	return time.Duration(float64(a.n.w.now-a.startedAt)*a.rate) + time.Hour
+}
+
+// own converts a moment of the world to the agent's clock.
+func (a *agent) own(t time.Duration) time.Duration {
+	return time.Duration(float64(t-a.startedAt)*a.rate) + time.Hour
+}
+
+func (n *node) startAgent() {
+	w, old := n.w, n.agent
+	n.terminated = false
+	n.label = ""
+	n.stableAt = w.now
+	n.agent = agent{
+		n: n, gen: old.gen + 1, running: true, boot: w.id("boot"), startedAt: w.now, rate: 0.98 + 0.04*w.rng.Float64(),
+		term: old.term, replID: old.replID, offset: old.offset, replicas: max(old.replicas, 1), peers: map[string]*Member{},
+	}
+	if old.replicas == 0 {
+		n.agent.replicas = w.replicas
+	}
+	w.log(n.name, "agent starts as %s at %s, term %d", n.agent.boot, n.address, n.agent.term)
+	n.startServer()
+	gen := n.agent.gen
+	n.agent.each(gen, 200*ms, 300*ms, n.agent.readLease)
+	n.agent.each(gen, 700*ms, 1000*ms, n.agent.askAll)
+	n.agent.readLease()
+	n.agent.askAll()
+	n.agent.wake()
+}
+
+// killAgent kills it and with it its server; the container is started again after a while.
+func (n *node) killAgent(why string, restart time.Duration) {
+	a := &n.agent
+	if !a.running {
+		return
+	}
+	n.w.log(n.name, "agent dies: %s", why)
+	n.killServer("its agent died")
+	a.running = false
+	a.gen++
+	n.stableAt = n.w.now
+	gen := a.gen
+	n.w.after(n.w.between(200*ms, 1000*ms), func() {
+		if a.gen == gen {
+			n.terminated = true
+		}
+	})
+	if restart > 0 {
+		n.w.after(restart, func() {
+			if a.gen == gen && n.exists {
+				n.startAgent()
+			}
+		})
+	}
+}
+
+// alive tells whether a run of the agent goes on; while it is paused, nothing of it does.
+func (a *agent) alive(gen int) bool { return a.running && a.gen == gen }
+
+// defer_ runs fn of a run of the agent after d, or when its pause ends.
+func (a *agent) later(d time.Duration, fn func()) {
+	gen, w := a.gen, a.n.w
+	var step func()
+	step = func() {
+		switch {
+		case !a.alive(gen):
+		case a.pausedUntil > w.now:
+			w.after(a.pausedUntil-w.now, step)
+		default:
+			fn()
+		}
+	}
+	w.after(d, step)
+}
+
+func (a *agent) each(gen int, from, to time.Duration, fn func()) {
+	a.later(a.n.w.between(from, to), func() {
+		fn()
+		a.each(gen, from, to, fn)
+	})
+}
+
+// wake makes the agent decide soon.
+func (a *agent) wake() {
+	w := a.n.w
+	if !a.running || a.nextAt > w.now && a.nextAt <= w.now+ms {
+		return
+	}
+	a.nextAt = w.now + ms
+	a.later(ms, a.step)
+}
+
+func (a *agent) step() {
+	w := a.n.w
+	if a.busy || w.now < a.nextAt {
+		return
+	}
+	a.reapServer()
+	o := a.observe()
+	d := DecideMember(o)
+	if w.mutant != nil {
+		w.mutant(&o, &d)
+	}
+	if w.trace != nil && (d.Why != a.decision.Why || len(d.Actions) > 0) {
+		w.log(a.n.name, "%s", d.Why)
+	}
+	a.decision, a.memory = d, d.Memory
+	if len(d.Actions) > 0 {
+		a.busy = true
+		a.carryOut(d.Actions)
+		return
+	}
+	wait := max(time.Duration(float64(d.Next-o.Now)/a.rate), ms)
+	a.nextAt = w.now + wait
+	a.later(wait, a.step)
+}
+
+// reapServer restarts a server that died, after the decision that its death calls for.
+func (a *agent) reapServer() {
+	n := a.n
+	if !n.srv.running && !a.restartDue {
+		a.restartDue = true
+		a.later(n.w.between(20*ms, 500*ms), func() {
+			a.restartDue = false
+			if !n.srv.running && n.exists && !a.stopping {
+				n.startServer()
+			}
+		})
+	}
+}
+
+func (a *agent) observe() Observation {
+	n, w := a.n, a.n.w
+	now := a.clock()
+	a.lease.APIReachable = a.apiAnswer > 0 && now-a.apiAnswer <= APITimeout(leaseSeconds*second)
+	s := a.status()
+	o := Observation{
+		Now: now, Config: a.config(), Lease: a.lease, Memory: a.memory, ServerRunning: n.srv.running, ServerAnsweredAt: a.answered,
+		ServerStartedAt: a.own(n.srv.startedAt), Handover: a.handover, HandoverWanted: a.wanted, HandoverTo: a.to,
+		HandoverFailedAt: a.failedAt, Takeover: a.takeover, StopBy: a.stopBy, HandoverForce: a.force,
+		Self:  Member{AgentStatus: s, Address: n.address, Label: n.label},
+		Peers: make([]Member, 0, len(w.nodes)),
+	}
+	for _, p := range w.nodes {
+		if m := a.peers[p.name]; m != nil {
+			o.Peers = append(o.Peers, *m)
+		}
+	}
+	return o
+}
+
+func (a *agent) config() v1alpha1.AgentConfig {
+	return v1alpha1.AgentConfig{Redis: "cache", Mode: a.n.w.mode, Replicas: a.replicas, LeaseSeconds: leaseSeconds}
+}
+
+// status is what GET /status answers.
+func (a *agent) status() v1alpha1.AgentStatus {
+	n, s := a.n, &a.n.srv
+	now := a.clock()
+	st := v1alpha1.AgentStatus{
+		Name: n.name, Boot: a.boot, Fenced: s.fenced, Stopping: a.stopping, Term: a.term, Follows: a.decision.Follows,
+		Role: a.decision.Role, APIReachable: a.apiAnswer > 0 && now-a.apiAnswer <= APITimeout(leaseSeconds*second),
+	}
+	if st.APIReachable {
+		st.APIReachableMS = max(1, (now - a.lease.ReachableSince).Milliseconds())
+	}
+	if s.running && !s.hung {
+		a.answered = now
+		a.lastServer = v1alpha1.ServerStatus{
+			Up: true, Loading: s.loading, RunID: s.run, Address: n.address, Role: v1alpha1.RoleReplica, MasterAddress: s.masterAddr, LinkUp: s.linkUp,
+			ReplID: s.id, ReplID2: s.id2, SecondOffset: s.second, Offset: s.data.off - s.base, Keys: s.data.off,
+		}
+		if s.loading {
+			a.lastServer.Keys = 0
+		} else if s.master || s.linkUp {
+			a.replID, a.offset = s.id, s.data.off-s.base
+		}
+		if s.master {
+			a.lastServer.Role = v1alpha1.RoleMaster
+		}
+	}
+	st.Server = a.lastServer
+	if !s.running || now-a.answered > second {
+		st.Server.Up = false
+	}
+	if !s.master && !s.linkUp && s.id != a.replID && n.w.persist == appendOnly {
+		st.LastReplID, st.LastOffset = a.replID, a.offset
+	}
+	return st
+}
+
+// carryOut does actions one after the other; each takes time, and a failure drops the rest.
+func (a *agent) carryOut(actions []Action) {
+	if len(actions) == 0 {
+		a.busy = false
+		a.wake()
+		return
+	}
+	done := func(ok bool) {
+		if !ok {
+			actions = actions[:1]
+		}
+		a.carryOut(actions[1:])
+	}
+	if a.n.w.trace != nil {
+		a.n.w.log(a.n.name, "  > %s", actions[0])
+	}
+	a.later(a.n.w.between(0, ms), func() { a.act(actions[0], done) })
+}
+
+func (a *agent) act(action Action, done func(ok bool)) {
+	n, w, s := a.n, a.n.w, &a.n.srv
+	switch x := action.(type) {
+	case AcquireLease:
+		a.cas(x.ResourceVersion, func(l *simLease) {
+			l.holder, l.boot, l.last, l.term, l.members = n.name, a.boot, n.name, x.Term, x.Members
+			w.checkAcquired(n)
+		}, done)
+		return
+	case RenewLease:
+		a.cas(x.ResourceVersion, func(l *simLease) { l.members = x.Members }, done)
+		return
+	case ReleaseLease:
+		a.cas(x.ResourceVersion, func(l *simLease) { l.holder, l.boot = "", "" }, done)
+		return
+	case Remember:
+		a.term = x.Term
+		if x.Term == 0 {
+			a.replID, a.offset = "", 0
+		}
+	case Open:
+		if !s.running || s.hung || s.loading || a.clock() > x.Before {
+			done(false)
+			return
+		}
+		w.checkOpen(n, x.Term)
+		n.openServer()
+		a.takeover = nil
+		w.opens++
+	case Unfence:
+		if !s.running || s.hung || a.clock() > x.Before {
+			done(false)
+			return
+		}
+		s.fenced, s.pausedUntil = false, 0
+	case Fence:
+		if s.hung {
+			n.killServer("it does not answer")
+		}
+		s.fenced = true
+	case Follow:
+		if !s.running || s.hung {
+			done(false)
+			return
+		}
+		n.followServer(x.Address)
+	case Close:
+		n.followServer("")
+	case KillServer:
+		n.killServer("killed by its agent")
+	case DemoteServer:
+		w.demote(n, x, done)
+		return
+	case SetRoleLabel:
+		if p := w.byName(x.Pod); p != nil && w.apiUp && !n.apiCut {
+			p.label = x.Role
+		}
+	case Poll:
+		a.askAll()
+		a.later(PollTimeout, func() { done(true) })
+		return
+	case Nudge:
+		for _, p := range w.nodes {
+			if p != n && w.linked(n, p) {
+				p := p
+				w.after(w.between(ms, 5*ms), func() { p.agent.nudged() })
+			}
+		}
+	case HandOver:
+		a.startHandover(x)
+		done(true)
+		return
+	case Stop:
+		n.stopped()
+		return
+	}
+	done(true)
+}
+
+func (a *agent) nudged() {
+	if a.running && a.pausedUntil <= a.n.w.now {
+		a.readLease()
+	}
+}
+
+// demote reaches another's server directly.
+func (w *world) demote(n *node, x DemoteServer, done func(bool)) {
+	p := w.byAddress(x.Address)
+	ok := p != nil && w.linked(n, p) && p.srv.running
+	if ok {
+		if p.srv.hung {
+			p.srv.demoteTo, p.srv.demoteLater = n.address, true
+			ok = false
+		} else if p != n {
+			p.followServer(n.address)
+			w.log(n.name, "  made the server of %s a replica", p.name)
+		}
+	}
+	n.agent.later(ms, func() { done(ok || !x.Must) })
+}
+
+// api does a request; fn runs at the server, reply at the agent, unless the request or its reply is lost.
+func (a *agent) api(fn func(), reply func(ok bool)) {
+	n, w := a.n, a.n.w
+	there, back := w.between(ms, 6*ms), w.between(ms, 6*ms)
+	if w.chance(0.01) {
+		back = w.between(500*ms, 3*second)
+	}
+	answered := false
+	w.after(there, func() {
+		if !w.apiUp || n.apiCut {
+			return
+		}
+		fn()
+		a.later(back, func() {
+			if w.apiUp && !n.apiCut && !answered {
+				answered = true
+				now := a.clock()
+				if a.apiAnswer == 0 || now-a.apiAnswer > APITimeout(leaseSeconds*second) {
+					a.lease.ReachableSince = now
+				}
+				a.apiAnswer = now
+				reply(true)
+			}
+		})
+	})
+	a.later(second, func() {
+		if !answered {
+			answered = true
+			reply(false)
+		}
+	})
+}
+
+func (a *agent) cas(rv string, change func(*simLease), done func(bool)) {
+	w := a.n.w
+	sent := a.clock()
+	var result simLease
+	ok := false
+	a.api(func() {
+		if rv == strconv.Itoa(w.lease.rv) || rv == "" && w.lease.rv == 0 {
+			change(&w.lease)
+			w.lease.rv++
+			ok = true
+			w.notify()
+		}
+		result = w.lease
+	}, func(answered bool) {
+		if answered {
+			a.sawLease(result)
+			if ok {
+				a.lease.RenewedAt = sent
+			}
+		}
+		done(answered && ok)
+	})
+}
+
+// notify is the watch on the Lease.
+func (w *world) notify() {
+	l := w.lease
+	for _, n := range w.nodes {
+		if n.agent.running && w.apiUp && !n.apiCut {
+			n.agent.later(w.between(ms, 20*ms), func() { n.agent.sawLease(l) })
+		}
+	}
+}
+
+func (a *agent) readLease() {
+	w := a.n.w
+	var l simLease
+	replicas := int32(0)
+	a.api(func() { l, replicas = w.lease, w.replicas }, func(ok bool) {
+		if ok {
+			a.replicas = replicas
+			a.sawPods()
+			a.sawLease(l)
+		}
+	})
+}
+
+func (a *agent) sawLease(l simLease) {
+	if a.lease.Known && l.rv <= a.leaseRV {
+		return
+	}
+	changed := a.lease.Holder != l.holder || a.lease.Boot != l.boot
+	a.leaseRV = l.rv
+	a.lease.Known, a.lease.ChangedAt = true, a.clock()
+	a.lease.Holder, a.lease.Boot, a.lease.LastHolder, a.lease.Term, a.lease.Members = l.holder, l.boot, l.last, l.term, l.members
+	a.lease.Duration = leaseSeconds * second
+	a.lease.ResourceVersion = strconv.Itoa(l.rv)
+	if changed {
+		a.wake()
+	}
+}
+
+// sawPods reads addresses, labels and deaths from the API.
+func (a *agent) sawPods() {
+	for _, p := range a.n.w.nodes {
+		if p == a.n {
+			continue
+		}
+		m := a.peers[p.name]
+		if m == nil {
+			if !p.exists {
+				continue
+			}
+			m = &Member{}
+			m.Name = p.name
+			a.peers[p.name] = m
+		}
+		m.Label = p.label
+		if !p.exists {
+			m.Label = ""
+		}
+		gone := p.terminated || !p.exists
+		if gone && !m.Terminated {
+			m.TerminatedAt = a.clock()
+			a.wake()
+		}
+		m.Terminated = gone
+		if p.exists && m.Address != p.address {
+			m.Address, m.Refused = p.address, false
+		}
+	}
+}
+
+// askAll asks every peer for its status.
+func (a *agent) askAll() {
+	for _, p := range a.n.w.nodes {
+		if m := a.peers[p.name]; m != nil {
+			a.ask(m)
+		}
+	}
+}
+
+func (a *agent) ask(m *Member) {
+	n, w := a.n, a.n.w
+	sent, address := a.clock(), m.Address
+	there, back := w.between(ms/5, 3*ms), w.between(ms/5, 3*ms)
+	if w.chance(0.01) {
+		back = w.between(20*ms, 900*ms)
+	}
+	answered := false
+	w.after(there, func() {
+		p := w.byAddress(address)
+		if p == nil || !w.linked(n, p) || !p.agent.running || p.agent.pausedUntil > w.now {
+			return
+		}
+		st := p.agent.status()
+		a.later(back, func() {
+			if answered || !w.linked(n, p) {
+				return
+			}
+			answered = true
+			if sent < m.AskedAt {
+				return
+			}
+			opened := st.Server.Role == v1alpha1.RoleMaster && m.Server.Role != v1alpha1.RoleMaster
+			m.AgentStatus, m.Reachable, m.AskedAt, m.Refused, m.ServerOpen = st, true, sent, false, false
+			if !st.Server.LinkUp {
+				m.LinkUpSince = 0
+			} else if m.LinkUpSince == 0 {
+				m.LinkUpSince = a.clock()
+			}
+			if opened {
+				a.wake()
+			}
+		})
+	})
+	a.later(PollTimeout, func() {
+		if answered {
+			return
+		}
+		answered = true
+		m.Reachable, m.LinkUpSince = false, 0
+		p := w.byAddress(address)
+		m.Refused = p != nil && w.linked(n, p) && !p.srv.running
+		m.ServerOpen = p != nil && w.linked(n, p) && p.srv.running && p.srv.master && !p.srv.fenced
+		if m.Refused {
+			m.RefusedAt = sent
+			a.wake()
+		}
+		if m.ServerOpen {
+			a.wake()
+		}
+	})
+}

@@ -1,0 +1,166 @@
+package plan
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"redstart.dev/redstart/api/v1alpha1"
+)
+
+var (
+	seeds = flag.Int("seeds", 10000, "how many fault schedules the simulator runs")
+	seed  = flag.Int64("seed", -1, "run this fault schedule alone, and tell its story")
+)
+
+const (
+	faultsFor = 60 * second
+	settleFor = 60 * second
+)
+
+func newWorld(seed int64, trace func(string)) *world {
+	w := &world{
+		rng: rand.New(rand.NewPCG(uint64(seed), 7)), mode: v1alpha1.ModeReplication, cut: map[[2]int]bool{}, apiUp: true,
+		handed: map[int64]*node{}, writing: true, trace: trace,
+	}
+	w.persist = persistence(w.rng.IntN(3))
+	w.replicas = int32(1 + w.rng.IntN(5))
+	if w.chance(0.5) {
+		w.replicas = 3
+	}
+	for i := range 5 {
+		n := &node{w: w, ord: i, name: fmt.Sprintf("cache-%d", i), disk: data{line: &line{}}, snapshot: data{line: &line{}}}
+		n.srv.data = n.disk
+		n.agent.n = n
+		w.nodes = append(w.nodes, n)
+	}
+	w.after(0, w.pump)
+	w.after(0, w.statefulSet)
+	return w
+}
+
+// statefulSet keeps the pods that are wanted.
+func (w *world) statefulSet() {
+	for _, n := range w.nodes {
+		want := int32(n.ord) < w.replicas
+		switch {
+		case want && !n.exists:
+			n.create()
+		case !want && n.exists && !n.agent.running:
+			n.exists = false
+		case !want && n.exists:
+			n.terminate(w.between(5*second, 20*second))
+		case n.exists && !n.agent.running && w.now-n.stableAt > 6*second:
+			n.startAgent()
+		}
+	}
+	w.after(second, w.statefulSet)
+}
+
+// simulate runs one schedule and returns the broken rule, or "".
+func simulate(seed int64, mutant func(*Observation, *Decision), trace func(string)) string {
+	w := newWorld(seed, trace)
+	w.mutant = mutant
+	w.run(w.between(2*second, 20*second))
+	if seed%8 == 0 {
+		return w.apiAlone()
+	}
+	end := w.now + faultsFor
+	for w.now < end && w.violation == "" {
+		w.fault()
+		w.run(w.now + w.between(0, 6*second))
+	}
+	w.heal()
+	w.run(w.now + settleFor)
+	if w.violation == "" {
+		w.checkSettled()
+	}
+	return w.violation
+}
+
+// apiAlone takes the API away for all, again and again: that changes no master, and stops none.
+func (w *world) apiAlone() string {
+	w.run(30 * second)
+	var master *node
+	for _, n := range w.nodes {
+		if n.writable() {
+			master = n
+		}
+	}
+	opens := w.opens
+	for range 3 {
+		if w.violation != "" {
+			return w.violation
+		}
+		w.apiUp = false
+		w.log("FAULT", "the API goes away")
+		w.run(w.now + w.between(second, 30*second))
+		if master == nil || !master.writable() || w.opens != opens {
+			w.fail("the API was away and nothing else failed, but the master changed or stopped: %s", w)
+		}
+		w.apiUp = true
+		w.log("FAULT", "the API is back")
+		w.run(w.now + w.between(second, 10*second))
+		if master == nil || !master.writable() || w.opens != opens {
+			w.fail("the API was away and nothing else failed, but the master changed or stopped: %s", w)
+		}
+	}
+	return w.violation
+}
+
+func TestSimulator(t *testing.T) {
+	if *seed >= 0 {
+		if v := simulate(*seed, nil, func(s string) { t.Log(s) }); v != "" {
+			t.Fatalf("seed %d: %s", *seed, v)
+		}
+		return
+	}
+	first, v := firstViolation(*seeds, nil)
+	if v != "" {
+		t.Fatalf("seed %d: %s\nTo see its story: go test ./internal/plan -run TestSimulator -v -seed %d", first, v, first)
+	}
+	t.Logf("%d fault schedules, no rule broken", *seeds)
+}
+
+// firstViolation runs n schedules on all processors.
+func firstViolation(n int, mutant func(*Observation, *Decision)) (int64, string) {
+	var next atomic.Int64
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	first, violation := int64(-1), ""
+	for range runtime.GOMAXPROCS(0) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for s := next.Add(1) - 1; s < int64(n); s = next.Add(1) - 1 {
+				if v := simulate(s, mutant, nil); v != "" {
+					mu.Lock()
+					if first < 0 || s < first {
+						first, violation = s, v
+					}
+					mu.Unlock()
+					next.Store(int64(n))
+				}
+			}
+		}()
+	}
+	wg.Wait()
+	return first, violation
+}
+
+// TestSimulatorReplays pins that a seed is a story that can be told again.
+func TestSimulatorReplays(t *testing.T) {
+	story := func() string {
+		var b strings.Builder
+		simulate(4, nil, func(s string) { b.WriteString(s + "\n") })
+		return b.String()
+	}
+	if a, b := story(), story(); a != b || len(a) == 0 {
+		t.Fatal("the same seed went differently the second time")
+	}
+}
