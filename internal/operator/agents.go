@@ -17,8 +17,8 @@ import (
 const (
 	// statusTimeout bounds one look at all agents of a Redis, which are asked at the same time.
 	statusTimeout = 500 * time.Millisecond
-	// handoverTimeout bounds a handover: the agent's own bounds add up to less.
-	handoverTimeout = 20 * time.Second
+	// handoverTimeout bounds a handover; the agent gives up earlier.
+	handoverTimeout = 35 * time.Second
 	// maxAnswer is the longest answer of an agent that is read, in bytes.
 	maxAnswer = 1 << 20
 )
@@ -58,14 +58,14 @@ func (a agents) look(ctx context.Context, token string, all []instance) {
 	wg.Wait()
 }
 
-// handOver asks the master's agent for a handover and waits for its end.
-func (a agents) handOver(ctx context.Context, token string, master instance, req v1alpha1.HandoverRequest) (v1alpha1.HandoverStatus, error) {
+// handOver asks a member's agent, the master's unless the handover is forced, for a handover and waits for its end.
+func (a agents) handOver(ctx context.Context, token string, member instance, req v1alpha1.HandoverRequest) (v1alpha1.HandoverStatus, error) {
 	ctx, cancel := context.WithTimeout(ctx, handoverTimeout)
 	defer cancel()
 	var done v1alpha1.HandoverStatus
-	err := a.call(ctx, http.MethodPost, v1alpha1.PodAddress(master.pod, v1alpha1.PortAgent), "/handover", token, req, &done)
+	err := a.call(ctx, http.MethodPost, v1alpha1.PodAddress(member.pod, v1alpha1.PortAgent), "/handover", token, req, &done)
 	if err != nil {
-		return done, fmt.Errorf("ask %s for a handover: %w", master.name, err)
+		return done, fmt.Errorf("ask %s for a handover: %w", member.name, err)
 	}
 	return done, nil
 }

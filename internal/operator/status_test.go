@@ -166,26 +166,36 @@ func TestNextHandover(t *testing.T) {
 		phase      v1alpha1.HandoverPhase
 		message    string
 	}{
-		"none":                     {"", nil, "cache-0 master", false, "", ""},
-		"new":                      {request, nil, "cache-0 master\ncache-1 replica", true, "", ""},
-		"the next":                 {request, &v1alpha1.HandoverStatus{ID: "6", Phase: v1alpha1.HandoverSucceeded}, "cache-0 master\ncache-1 replica", true, "", ""},
-		"to the best":              {`{"id":"7"}`, nil, "cache-0 master\ncache-1 replica", true, "", ""},
-		"done already":             {request, &v1alpha1.HandoverStatus{ID: "7", Phase: v1alpha1.HandoverFailed, Message: "x"}, "cache-0 master\ncache-1 replica", false, v1alpha1.HandoverFailed, "x"},
-		"interrupted, done":        {request, running, "cache-0 replica\ncache-1 master", false, v1alpha1.HandoverSucceeded, ""},
-		"interrupted, not done":    {request, running, "cache-0 master\ncache-1 replica", false, v1alpha1.HandoverFailed, "another id"},
-		"interrupted, not settled": {request, running, "cache-0 replica\ncache-1 replica", false, v1alpha1.HandoverRunning, ""},
-		"is master already":        {request, nil, "cache-0 replica\ncache-1 master", false, v1alpha1.HandoverSucceeded, "already"},
-		"no such member":           {request, nil, "cache-0 master", false, v1alpha1.HandoverFailed, "no member"},
-		"no master":                {request, nil, "cache-0 replica\ncache-1 replica", false, v1alpha1.HandoverFailed, "no member is master"},
-		"no JSON":                  {"cache-1", nil, "cache-0 master\ncache-1 replica", false, v1alpha1.HandoverFailed, `{"id":"1","to":"cache-1"}`},
-		"no ID":                    {"{}", nil, "cache-0 master\ncache-1 replica", false, v1alpha1.HandoverFailed, "expected JSON"},
+		"none":                          {"", nil, "cache-0 master", false, "", ""},
+		"new":                           {request, nil, "cache-0 master\ncache-1 replica", true, "", ""},
+		"the next":                      {request, &v1alpha1.HandoverStatus{ID: "6", Phase: v1alpha1.HandoverSucceeded}, "cache-0 master\ncache-1 replica", true, "", ""},
+		"to the best":                   {`{"id":"7"}`, nil, "cache-0 master\ncache-1 replica", true, "", ""},
+		"done already":                  {request, &v1alpha1.HandoverStatus{ID: "7", Phase: v1alpha1.HandoverFailed, Message: "x"}, "cache-0 master\ncache-1 replica", false, v1alpha1.HandoverFailed, "x"},
+		"interrupted, done":             {request, running, "cache-0 replica\ncache-1 master", false, v1alpha1.HandoverSucceeded, ""},
+		"interrupted, not done":         {request, running, "cache-0 master\ncache-1 replica", false, v1alpha1.HandoverFailed, "another id"},
+		"interrupted, not settled":      {request, running, "cache-0 replica\ncache-1 replica", false, v1alpha1.HandoverRunning, ""},
+		"is master already":             {request, nil, "cache-0 replica\ncache-1 master", false, v1alpha1.HandoverSucceeded, "already"},
+		"no such member":                {request, nil, "cache-0 master", false, v1alpha1.HandoverFailed, "no member"},
+		"no master":                     {request, nil, "cache-0 replica\ncache-1 replica", false, v1alpha1.HandoverFailed, "no member is master"},
+		"by force":                      {`{"id":"7","force":true}`, nil, "cache-0 replica\ncache-1 replica offset=120\ncache-2 unready term=0 offset=900", true, "", "cache-1"},
+		"by force, to one that is away": {`{"id":"7","to":"cache-1","force":true}`, nil, "cache-0 replica\ncache-1 absent", false, v1alpha1.HandoverFailed, "does not answer"},
+		"force is not needed":           {`{"id":"7","force":true}`, nil, "cache-0 master\ncache-1 replica", true, "", "cache-0"},
+		"the master is silent":          {request, nil, "cache-0 master silent\ncache-1 replica", false, v1alpha1.HandoverFailed, "does not answer"},
+		"no JSON":                       {"cache-1", nil, "cache-0 master\ncache-1 replica", false, v1alpha1.HandoverFailed, `{"id":"1","to":"cache-1"}`},
+		"no ID":                         {"{}", nil, "cache-0 master\ncache-1 replica", false, v1alpha1.HandoverFailed, "expected JSON"},
 	} {
 		r := testRedis(2)
 		r.Annotations = map[string]string{v1alpha1.AnnotationHandover: c.annotation}
 		r.Status.Handover = c.last
-		start, status := nextHandover(r, parseMembers(t, c.members))
+		start, agent, status := nextHandover(r, parseMembers(t, c.members))
 		if (start != nil) != c.start {
 			t.Errorf("%s: start is %v", name, start)
+			continue
+		}
+		if start != nil {
+			if !strings.Contains(agent.name, c.message) || start.Force != (master(parseMembers(t, c.members)) == nil) {
+				t.Errorf("%s: %s is asked for %+v, want %s", name, agent.name, *start, c.message)
+			}
 			continue
 		}
 		got := ptr.Deref(status, v1alpha1.HandoverStatus{})
