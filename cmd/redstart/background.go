@@ -1,0 +1,158 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"redstart.dev/redstart/internal/manifest"
+)
+
+const (
+	// apiTimeout bounds how long the background process may take until its API answers.
+	apiTimeout = 30 * time.Second
+	// logTail is how much of the log is shown when it fails, in bytes and in lines.
+	logTailBytes = 16 << 10
+	logTailLines = 15
+)
+
+// runBackground starts this program again, detached, and does from here what the foreground does.
+func (u *up) runBackground(ctx context.Context, docs []manifest.Document) error {
+	logPath := filepath.Join(u.state, "up.log")
+	child, err := u.startChild(logPath)
+	if err != nil {
+		return err
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- child.Wait() }()
+
+	fail := func(err error) error {
+		stop(child, exited)
+		return errors.Join(err, lastLines(logPath))
+	}
+	config, err := u.awaitAPI(ctx, exited)
+	if err != nil {
+		return fail(err)
+	}
+	err = u.rollOut(ctx, config, docs, true)
+	var notReady notReadyError
+	if errors.As(err, &notReady) && ctx.Err() == nil {
+		return errors.Join(fmt.Errorf("%w; it keeps running: look with redstart status, end it with redstart down", err), lastLines(logPath))
+	}
+	if err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+func (u *up) startChild(logPath string) (*exec.Cmd, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("finding this program: %w", err)
+	}
+	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = log.Close() }()
+	args := []string{"up", "--serve", "--state-dir", u.state}
+	if u.config != "" {
+		args = append(args, "--config", u.config)
+	}
+	if u.verbose {
+		args = append(args, "--verbose")
+	}
+	child := exec.Command(self, args...)
+	child.Stdout, child.Stderr = log, log
+	child.SysProcAttr = detached()
+	if err := child.Start(); err != nil {
+		return nil, fmt.Errorf("starting in the background: %w", err)
+	}
+	return child, nil
+}
+
+// stop ends the background process when its start failed.
+func stop(child *exec.Cmd, exited <-chan error) {
+	if terminate(child.Process) != nil {
+		return // it has ended
+	}
+	timer := time.NewTimer(stopTimeout)
+	defer timer.Stop()
+	select {
+	case <-exited:
+	case <-timer.C:
+		_ = child.Process.Kill()
+	}
+}
+
+// awaitAPI returns when the API of the background process answers.
+func (u *up) awaitAPI(ctx context.Context, exited chan error) (*rest.Config, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if running := findUp(u.state); running != nil {
+			if config := answering(ctx, running.Kubeconfig); config != nil {
+				return config, nil
+			}
+		}
+		select {
+		case err := <-exited:
+			exited <- err
+			return nil, errors.New("the background process ended at once; the end of its log:")
+		case <-ctx.Done():
+			return nil, fmt.Errorf("the API of the background process does not answer: %w", context.Cause(ctx))
+		case <-tick.C:
+		}
+	}
+}
+
+// answering is the configuration of an API server that answers, nil otherwise.
+func answering(ctx context.Context, kubeconfig string) *rest.Config {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil
+	}
+	kube, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if _, err := kube.RESTClient().Get().AbsPath("/version").DoRaw(ctx); err != nil {
+		return nil
+	}
+	return config
+}
+
+// lastLines is the end of a log file, as an error that is printed after what went wrong.
+func lastLines(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = f.Close() }()
+	if info, err := f.Stat(); err == nil && info.Size() > logTailBytes {
+		_, _ = f.Seek(-logTailBytes, 2)
+	}
+	buf := make([]byte, logTailBytes)
+	n, _ := f.Read(buf)
+	lines := bytes.Split(bytes.TrimSpace(buf[:n]), []byte("\n"))
+	if len(lines) > logTailLines {
+		lines = lines[len(lines)-logTailLines:]
+	}
+	if text := bytes.Join(lines, []byte("\n")); len(text) > 0 {
+		return fmt.Errorf("log: %s", bytes.ReplaceAll(text, []byte("\n"), []byte("\nlog: ")))
+	}
+	return nil
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+const cacheYAML = `apiVersion: redstart.dev/v1alpha1
+kind: Redis
+metadata:
+  name: cache
+spec:
+  mode: Sentinel
+`
+
+// Every mistake ends in one clear line and an exit code, and nothing was changed.
+func TestErrors(t *testing.T) {
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	port := busy.Addr().(*net.TCPAddr).Port
+
+	for _, tt := range []struct {
+		name string
+		// file is the content of FILE in args.
+		file string
+		args string
+		// server is what a fake redis-server on PATH prints; empty leaves PATH alone.
+		server string
+		code   int
+		want   string // a regular expression for all of standard error
+	}{
+		{name: "unknown command", args: "stats", code: 2, want: `unknown command "stats" \(did you mean "status"\?\); see redstart --help`},
+		{name: "unknown flag", args: "get pods --wide", code: 2, want: `unknown flag: --wide; see redstart get --help`},
+		{name: "too many arguments", args: "status a b", code: 2, want: `accepts at most 1 arg\(s\), received 2; usage: redstart status \[NAME\] \[flags\]`},
+		{name: "unknown output", args: "get pods -o xml", code: 2, want: `--output "xml" is not known; expected one of table, wide, json, yaml, name`},
+		{name: "no files", args: "apply", code: 2, want: `nothing to apply; name a file or directory with -f`},
+		{name: "no replicas", args: "scale cache", code: 2, want: `how many\? give --replicas N, N not negative`},
+		{name: "no port", args: "port-forward cache-0 redis", code: 2, want: `"redis" is not \[LOCAL:\]REMOTE; expected port numbers up to 65535, for example 8080:80`},
+		{name: "delete what", args: "delete pod", code: 2, want: `which pod\? give names, a selector with -l, or --all`},
+		{name: "purge without asking", args: "down --purge", code: 2, want: `Delete everything in .*, with all data\? Say so with --yes`},
+		{name: "no cluster", args: "get pods", code: 1, want: `no "redstart up" runs with the state directory .*; start it, or choose a cluster with --kubeconfig`},
+		{name: "unreadable kubeconfig", args: "get pods --kubeconfig /no/such", code: 1, want: `kubeconfig /no/such: stat /no/such: no such file or directory`},
+		{name: "unreadable file", args: "up -f /no/such.yaml", code: 1, want: `/no/such.yaml: cannot be read: no such file or directory`},
+		{name: "not YAML", file: "kind: [\n", args: "up -f FILE", code: 1, want: `FILE: document 1: line 1: not valid YAML: .*`},
+		{
+			name: "unknown field", file: cacheYAML + "  replica: 3\n", args: "up -f FILE", code: 1,
+			want: `FILE: document 1 \(Redis cache\): spec.replica: unknown field; did you mean "replicas"\?`,
+		},
+		{
+			name: "bad quantity", file: cacheYAML + "  storage: {size: 1Gigabyte}\n", args: "apply -f FILE", code: 1,
+			want: `FILE: document 1 \(Redis cache\): spec.storage.size: "1Gigabyte" is not a quantity; .*`,
+		},
+		{
+			name: "wrong mode", file: strings.Replace(cacheYAML, "Sentinel", "Sentinels", 1), args: "up -f FILE", code: 1,
+			want: `FILE: document 1 \(Redis cache\): spec.mode: .*Sentinels.*Standalone.*Replication.*Sentinel.*`,
+		},
+		{
+			name: "missing Secret", file: cacheYAML + "  auth: {secretName: mine}\n", args: "up -f FILE", code: 1,
+			want: `FILE: document 1 \(Redis cache\): spec.auth.secretName: Secret "mine" does not exist in namespace "default"; create it, or add it to the files`,
+		},
+		{
+			name: "port in use", args: "up -f FILE", code: 1,
+			file: fmt.Sprintf("apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec:\n  type: LoadBalancer\n  ports: [{port: %d}]\n", port),
+			want: fmt.Sprintf(`FILE: document 1 \(Service web\): spec.ports\[0\].port: port %d of 127.0.0.1 is in use by another program; stop that, or choose another port`, port),
+		},
+		{
+			name: "too old a server", file: cacheYAML, args: "up -f FILE", server: "Redis server v=5.0.7 sha=00000000:0 malloc=libc bits=64 build=0", code: 1,
+			want: `.*/redis-server: redis 5.0.7 is too old: install Redis 6.2 or later, or Valkey 7.2 or later`,
+		},
+		{
+			name: "not a server", file: cacheYAML, args: "up -f FILE", server: "hello", code: 1,
+			want: `.*/redis-server.*"hello" is not the version line of a Redis or Valkey server`,
+		},
+		{
+			name: "bad configuration", file: "image: {}\n", args: "up --config FILE", code: 1,
+			want: `FILE: .*unknown field "image"; expected images: \{"PATTERN": \[COMMAND, ARG...\]\}`,
+		},
+		{
+			name: "every error of every document", file: cacheYAML + "  replica: 3\n---\n" + cacheYAML + "  shard: 1\n", args: "up -f FILE", code: 1,
+			want: `FILE: document 1 .*\nredstart: FILE: document 2 .*`,
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			state := filepath.Join(dir, "state")
+			t.Setenv("REDSTART_STATE_DIR", state)
+			if tt.server != "" {
+				fakeServer(t, dir, tt.server)
+			}
+			file := filepath.Join(dir, "file.yaml")
+			if err := os.WriteFile(file, []byte(tt.file), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			argv := []string{"redstart"}
+			for _, a := range strings.Fields(tt.args) {
+				argv = append(argv, strings.Replace(a, "FILE", file, 1))
+			}
+			var out, errOut bytes.Buffer
+			code := run(t.Context(), argv, strings.NewReader(""), &out, &errOut)
+			if code != tt.code {
+				t.Errorf("exit code %d, want %d", code, tt.code)
+			}
+			got := strings.ReplaceAll(errOut.String(), file, "FILE")
+			if !regexp.MustCompile(`\Aredstart: ` + tt.want + `\n\z`).MatchString(got) {
+				t.Errorf("standard error is\n%swant one that matches\nredstart: %s", got, tt.want)
+			}
+			if out.Len() > 0 {
+				t.Errorf("standard output is not empty: %s", out.String())
+			}
+			if entries, err := os.ReadDir(state); err == nil && len(entries) > 0 {
+				t.Errorf("the state directory is not empty: %v", entries)
+			}
+		})
+	}
+}
+
+// fakeServer puts a redis-server on PATH that prints a version line.
+func fakeServer(t *testing.T, dir, version string) {
+	t.Helper()
+	script := fmt.Sprintf("#!/bin/sh\necho '%s'\n", version)
+	if err := os.WriteFile(filepath.Join(dir, "redis-server"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+}

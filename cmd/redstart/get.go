@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/cli-runtime/pkg/printers"
+
+	"redstart.dev/redstart/internal/client"
+)
+
+// getFlags are those of get.
+type getFlags struct {
+	output        string
+	labelColumns  []string
+	selector      string
+	watch         bool
+	allNamespaces bool
+	noHeaders     bool
+}
+
+func newGetCommand(a *app) *cobra.Command {
+	var f getFlags
+	cmd := &cobra.Command{
+		Use:   "get KIND [NAME...]",
+		Short: "Show objects of any kind",
+		Example: `  redstart get redis
+  redstart get pods -L redis-role
+  redstart get deployment frontend -o yaml
+  redstart get pods -l redis-role=replica -o name
+  redstart get pods -w`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usagef("what to get? name a kind, for example: redstart get pods")
+			}
+			if f.watch && len(args) > 2 {
+				return usagef("--watch follows one object or all of a kind, not %d names", len(args)-1)
+			}
+			return checkOutput(f.output, "table", "wide", "json", "yaml", "name")
+		},
+		ValidArgsFunction: a.completeKindAndName,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			kind, names := args[0], args[1:]
+			if k, n, ok := strings.Cut(kind, "/"); ok {
+				kind, names = k, append([]string{n}, names...)
+			}
+			for k := range strings.SplitSeq(kind, ",") {
+				if err := a.get(cmd.Context(), c, k, names, f, strings.Contains(kind, ",")); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVarP(&f.output, "output", "o", "table", "`FORMAT`: table, wide, json, yaml or name")
+	fl.StringSliceVarP(&f.labelColumns, "label-columns", "L", nil, "`LABELS` to show as columns")
+	fl.StringVarP(&f.selector, "selector", "l", "", "show only what has these `LABELS`, for example app=web,tier!=cache")
+	fl.BoolVarP(&f.watch, "watch", "w", false, "then show every change, until interrupted")
+	fl.BoolVarP(&f.allNamespaces, "all-namespaces", "A", false, "in all namespaces")
+	fl.BoolVar(&f.noHeaders, "no-headers", false, "leave the headers out")
+	return cmd
+}
+
+// checkOutput refuses an unknown -o.
+func checkOutput(got string, known ...string) error {
+	for _, k := range known {
+		if got == k {
+			return nil
+		}
+	}
+	return usagef("--output %q is not known; expected one of %s", got, strings.Join(known, ", "))
+}
+
+func (a *app) get(ctx context.Context, c *client.Client, kind string, names []string, f getFlags, withKind bool) error {
+	mapping, err := c.Kind(kind)
+	if err != nil {
+		return err
+	}
+	q := client.Query{Mapping: mapping, Selector: f.selector, AllNamespaces: f.allNamespaces, Names: names}
+	printer := newPrinter(f, mapping, withKind)
+	if f.output == "table" || f.output == "wide" {
+		tables, err := c.Tables(ctx, q)
+		if err != nil {
+			return err
+		}
+		rows := 0
+		for _, t := range tables {
+			rows += len(t.Rows)
+			if err := printer.PrintObj(t, a.out); err != nil {
+				return err
+			}
+		}
+		if rows == 0 && !f.watch {
+			fmt.Fprintf(a.errOut, "No %s found%s.\n", mapping.Resource.Resource, inNamespace(c, mapping, f.allNamespaces))
+		}
+		if f.watch {
+			q.Since = tables[0].ResourceVersion
+			return c.WatchTables(ctx, q, func(t *metav1.Table) error { return printer.PrintObj(t, a.out) })
+		}
+		return nil
+	}
+	objects, since, err := c.Objects(ctx, q)
+	if err != nil {
+		return err
+	}
+	if err := printObjects(a.out, printer, objects, len(names) == 1, f.output); err != nil || !f.watch {
+		return err
+	}
+	q.Since = since
+	return c.WatchObjects(ctx, q, func(_ watch.EventType, u *unstructured.Unstructured) error { return printer.PrintObj(u, a.out) })
+}
+
+func inNamespace(c *client.Client, m *meta.RESTMapping, all bool) string {
+	if all || m.Scope.Name() != meta.RESTScopeNameNamespace {
+		return ""
+	}
+	return " in namespace " + c.Namespace
+}
+
+func newPrinter(f getFlags, m *meta.RESTMapping, withKind bool) printers.ResourcePrinter {
+	switch f.output {
+	case "json":
+		return &printers.OmitManagedFieldsPrinter{Delegate: &printers.JSONPrinter{}}
+	case "yaml":
+		return &printers.OmitManagedFieldsPrinter{Delegate: &printers.YAMLPrinter{}}
+	case "name":
+		return &printers.NamePrinter{}
+	}
+	columns := make([]string, 0, len(f.labelColumns))
+	for _, l := range f.labelColumns {
+		columns = append(columns, strings.TrimSpace(l))
+	}
+	p := printers.NewTablePrinter(printers.PrintOptions{
+		Wide: f.output == "wide", NoHeaders: f.noHeaders, WithNamespace: f.allNamespaces && m.Scope.Name() == meta.RESTScopeNameNamespace,
+		ColumnLabels: columns, Kind: m.GroupVersionKind.GroupKind(), WithKind: withKind,
+	})
+	return aligned{p}
+}
+
+// aligned flushes the columns of one table after another.
+type aligned struct{ printers.ResourcePrinter }
+
+func (p aligned) PrintObj(obj runtime.Object, w io.Writer) error {
+	tw := printers.GetNewTabWriter(w)
+	if err := p.ResourcePrinter.PrintObj(obj, tw); err != nil {
+		return err
+	}
+	return tw.Flush()
+}
+
+// printObjects prints one object by itself and several as a List, as kubectl does.
+func printObjects(w io.Writer, p printers.ResourcePrinter, objects []unstructured.Unstructured, one bool, output string) error {
+	if one && len(objects) == 1 {
+		return p.PrintObj(&objects[0], w)
+	}
+	if output == "name" {
+		for i := range objects {
+			if err := p.PrintObj(&objects[i], w); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	list := &unstructured.UnstructuredList{Object: map[string]any{"apiVersion": "v1", "kind": "List", "metadata": map[string]any{}}, Items: objects}
+	return p.PrintObj(list, w)
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+
+	"redstart.dev/redstart/internal/manifest"
+	"redstart.dev/redstart/internal/redis"
+)
+
+// upConfig is the file of up --config.
+type upConfig struct {
+	// Images maps patterns of image names, as in path.Match, to the command that stands for them on this machine.
+	Images map[string][]string `json:"images,omitempty"`
+}
+
+func loadUpConfig(file string) (upConfig, error) {
+	var c upConfig
+	if file == "" {
+		return c, nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		var pe *os.PathError
+		if errors.As(err, &pe) {
+			err = pe.Err
+		}
+		return c, fmt.Errorf("%s: cannot be read: %w", file, err)
+	}
+	if err := yaml.UnmarshalStrict(data, &c); err != nil {
+		text := strings.Join(strings.Fields(err.Error()), " ")
+		return c, fmt.Errorf("%s: %s; expected images: {\"PATTERN\": [COMMAND, ARG...]}", file, strings.TrimPrefix(text, "error unmarshaling JSON: while decoding JSON: "))
+	}
+	for pattern, command := range c.Images {
+		if _, err := path.Match(pattern, ""); err != nil {
+			return c, fmt.Errorf("%s: images: %q is not a pattern; use * and ?, for example registry.example/app:*", file, pattern)
+		}
+		if len(command) == 0 {
+			return c, fmt.Errorf("%s: images: %q has no command; expected a list such as [./app, --port=80]", file, pattern)
+		}
+	}
+	return c, nil
+}
+
+// preflight checks this machine before anything is started: the state directory, the server, the ports.
+func preflight(ctx context.Context, state string, docs []manifest.Document) error {
+	return errors.Join(checkStateDir(state), checkEngine(ctx, docs), checkPorts(ctx, docs))
+}
+
+// checkStateDir makes sure that files can be made where the state shall be.
+func checkStateDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("state directory %s: cannot be made: %w; choose another with --state-dir", dir, plain(err))
+	}
+	f, err := os.CreateTemp(dir, ".writable-*")
+	if err != nil {
+		return fmt.Errorf("state directory %s: cannot be written: %w; choose another with --state-dir", dir, plain(err))
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// plain is the reason behind a path error, without the path.
+func plain(err error) error {
+	var pe *os.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}
+
+// checkEngine looks for a server, if the documents, or what ran last time, need one.
+func checkEngine(ctx context.Context, docs []manifest.Document) error {
+	isRedis := func(d manifest.Document) bool { return d.Object.GetKind() == "Redis" }
+	if len(docs) > 0 && !slices.ContainsFunc(docs, isRedis) {
+		return nil
+	}
+	server, err := redis.FindServer()
+	if err == nil {
+		_, err = redis.Detect(ctx, server)
+	}
+	return err
+}
+
+// checkPorts tries to listen where Services will be published.
+func checkPorts(ctx context.Context, docs []manifest.Document) error {
+	var problems manifest.Problems
+	for _, p := range manifest.PublishedPorts(docs) {
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(p.Port)))
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+		if err == nil {
+			err = l.Close()
+		}
+		if err != nil {
+			problems = append(problems, manifest.Problem{Document: p.Document, Field: p.Field, Message: portMessage(p.Port, err)})
+		}
+	}
+	return problems.Err()
+}
+
+func portMessage(port int32, err error) string {
+	if bytes.Contains([]byte(err.Error()), []byte("permission denied")) {
+		return fmt.Sprintf("port %d needs more rights than this user has; choose one from 1024 on", port)
+	}
+	return fmt.Sprintf("port %d of 127.0.0.1 is in use by another program; stop that, or choose another port", port)
+}

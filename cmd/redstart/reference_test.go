@@ -1,0 +1,107 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
+)
+
+var update = flag.Bool("update", false, "write docs/command-line.md and the golden files anew")
+
+// reference is the page of all commands.
+func reference() string {
+	var b strings.Builder
+	b.WriteString(`# The command line
+
+<!-- Made by make generate from the commands. -->
+
+`)
+	root := newRootCommand(&app{program: "redstart"})
+	fmt.Fprintf(&b, "%s\n\n", root.Long)
+	b.WriteString("Exit codes: 0 done, 1 failed, 2 wrong usage. Errors are single lines on standard error that begin with `redstart:`. " +
+		"As a plugin of kubectl (`kubectl-redstart` on PATH), it is called `kubectl redstart`, and prefers kubectl's current cluster.\n\n")
+	fmt.Fprintf(&b, "Flags of all commands:\n\n```\n%s```\n", root.PersistentFlags().FlagUsages())
+	for _, c := range root.Commands() {
+		if !c.IsAvailableCommand() || c.Name() == "help" {
+			continue
+		}
+		page(&b, c)
+	}
+	return b.String()
+}
+
+func page(b *strings.Builder, c *cobra.Command) {
+	fmt.Fprintf(b, "\n## redstart %s\n\n%s.\n\n```\n%s\n```\n", c.Name(), strings.TrimSuffix(c.Short, "."), c.UseLine())
+	if c.Long != "" && c.Name() != "completion" {
+		fmt.Fprintf(b, "\n%s\n", c.Long)
+	}
+	if c.HasSubCommands() {
+		b.WriteString("\nFor bash, fish, powershell or zsh; `redstart completion SHELL --help` says how to load it.\n")
+	}
+	if c.Example != "" {
+		fmt.Fprintf(b, "\n```sh\n%s\n```\n", unindent(c.Example))
+	}
+	c.InitDefaultHelpFlag()
+	if f := c.NonInheritedFlags(); f.HasAvailableFlags() {
+		fmt.Fprintf(b, "\n```\n%s```\n", f.FlagUsages())
+	}
+}
+
+func unindent(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, l := range lines {
+		lines[i] = strings.TrimPrefix(l, "  ")
+	}
+	return strings.Join(lines, "\n")
+}
+
+func TestReferenceIsCurrent(t *testing.T) {
+	golden(t, "../../docs/command-line.md", reference())
+}
+
+func TestHelp(t *testing.T) {
+	var out, errOut bytes.Buffer
+	if code := run(t.Context(), []string{"redstart", "--help"}, nil, &out, &errOut); code != exitDone || errOut.Len() > 0 {
+		t.Errorf("exit code %d, errors %q", code, errOut.String())
+	}
+	golden(t, "testdata/help.txt", out.String())
+	for _, c := range newRootCommand(&app{}).Commands() {
+		if c.Hidden || c.Name() == "help" || c.Name() == "completion" {
+			continue
+		}
+		if c.Example == "" || c.Short == "" {
+			t.Errorf("%s has no example or no short text", c.Name())
+		}
+	}
+}
+
+// As a plugin it calls itself as the user did.
+func TestPlugin(t *testing.T) {
+	var out, errOut bytes.Buffer
+	run(t.Context(), []string{"/usr/local/bin/kubectl-redstart", "up", "--help"}, nil, &out, &errOut)
+	if !strings.Contains(out.String(), "kubectl redstart up -f DIR") {
+		t.Errorf("the help of the plugin does not say kubectl redstart:\n%s", out.String())
+	}
+}
+
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s is not current; run make generate\n%s", file, diff)
+	}
+}

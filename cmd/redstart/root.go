@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"redstart.dev/redstart/internal/client"
+)
+
+// app is what every command shares: the streams and the global flags.
+type app struct {
+	program     string
+	in          io.Reader
+	out, errOut io.Writer
+
+	kubeconfig string
+	context    string
+	namespace  string
+	stateDir   string
+	verbose    bool
+}
+
+// programName is how the user calls this program: redstart, or kubectl redstart where kubectl found it as a plugin.
+func programName(argv0 string) string {
+	name := strings.TrimSuffix(filepath.Base(argv0), ".exe")
+	if name == "kubectl-redstart" {
+		return "kubectl redstart"
+	}
+	return "redstart"
+}
+
+func newRootCommand(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "redstart",
+		Short: "Highly available Redis, on one machine or on Kubernetes",
+		Long: `Redstart runs highly available Redis and Valkey, and the application in front of it, from one set of YAML files:
+on one machine with one command, or on any Kubernetes cluster.
+
+A command speaks to the cluster of --kubeconfig or --context, else to a running "redstart up", else to the
+current cluster of kubectl.`,
+		Example: `  # Run the example on this machine: a Redis with its Sentinels, and a web page
+  redstart up -f examples/guestbook
+
+  # See it, in a second terminal
+  redstart status
+  redstart get pods -L redis-role
+
+  # Move the master to another member, without losing a write
+  redstart failover cache`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			hint := ""
+			if s := cmd.SuggestionsFor(args[0]); len(s) > 0 {
+				hint = fmt.Sprintf(" (did you mean %q?)", s[0])
+			}
+			return usagef("unknown command %q%s; see %s --help", args[0], hint, cmd.CommandPath())
+		},
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(*cobra.Command, []string) error { a.setUpLogging(); return nil },
+	}
+	root.SuggestionsMinimumDistance = 2
+	if a.program != "redstart" {
+		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: a.program}
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if errors.Is(err, context.Canceled) {
+			return err
+		}
+		return usagef("%w; see %s --help", err, cmd.CommandPath())
+	})
+
+	f := root.PersistentFlags()
+	f.StringVar(&a.kubeconfig, "kubeconfig", "", "kubeconfig `FILE` of the cluster to speak to")
+	f.StringVar(&a.context, "context", "", "`NAME` of the kubeconfig's context")
+	f.StringVarP(&a.namespace, "namespace", "n", "", "namespace `NAME` (default: the context's)")
+	f.StringVar(&a.stateDir, "state-dir", "", "`DIR` where \"redstart up\" keeps everything (default: $REDSTART_STATE_DIR, else "+defaultStateDirText()+")")
+	f.BoolVarP(&a.verbose, "verbose", "v", false, "log what happens to standard error")
+
+	root.AddCommand(
+		newUpCommand(a), newDownCommand(a), newApplyCommand(a), newGetCommand(a), newStatusCommand(a), newLogsCommand(a),
+		newScaleCommand(a), newDeleteCommand(a), newFailoverCommand(a), newCLICommand(a), newPortForwardCommand(a),
+		newVersionCommand(a),
+	)
+	root.AddCommand(hiddenCommands()...)
+	root.InitDefaultCompletionCmd()
+	root.CompletionOptions.HiddenDefaultCmd = false
+	checkUsage(root)
+	return root
+}
+
+// checkUsage makes a wrong number of arguments a usage error in every command.
+func checkUsage(cmd *cobra.Command) {
+	for _, c := range cmd.Commands() {
+		if check := c.Args; check != nil {
+			c.Args = func(cmd *cobra.Command, args []string) error {
+				if err := check(cmd, args); err != nil {
+					var usage usageError
+					if errors.As(err, &usage) {
+						return err
+					}
+					return usagef("%w; usage: %s", err, cmd.UseLine())
+				}
+				return nil
+			}
+		}
+		checkUsage(c)
+	}
+}
+
+// setUpLogging sends the logs of every library to slog on standard error: everything with -v, errors without.
+func (a *app) setUpLogging() {
+	level := slog.LevelError
+	if a.verbose {
+		level = slog.LevelDebug
+	}
+	a.logTo(slog.NewTextHandler(a.errOut, &slog.HandlerOptions{Level: level}))
+}
+
+func (a *app) logTo(h slog.Handler) {
+	slog.SetDefault(slog.New(h))
+	klog.SetSlogLogger(slog.New(h))
+	ctrl.SetLogger(logr.FromSlogHandler(h))
+}
+
+// state is the directory of "redstart up".
+func (a *app) state() (string, error) {
+	dir := a.stateDir
+	if dir == "" {
+		dir = os.Getenv("REDSTART_STATE_DIR")
+	}
+	if dir == "" {
+		var err error
+		if dir, err = defaultStateDir(); err != nil {
+			return "", err
+		}
+	}
+	return filepath.Abs(dir)
+}
+
+// defaultStateDir follows the customs of the system: it is neither configuration nor a cache.
+func defaultStateDir() (string, error) {
+	if dir := os.Getenv("XDG_STATE_HOME"); dir != "" {
+		return filepath.Join(dir, "redstart"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("no home directory to keep state in: %w; name one with --state-dir", err)
+	}
+	switch runtime.GOOS {
+	case "darwin":
+		return filepath.Join(home, "Library", "Application Support", "redstart"), nil
+	case "windows":
+		return filepath.Join(home, "AppData", "Local", "redstart"), nil
+	default:
+		return filepath.Join(home, ".local", "state", "redstart"), nil
+	}
+}
+
+func defaultStateDirText() string {
+	switch runtime.GOOS {
+	case "darwin":
+		return "~/Library/Application Support/redstart"
+	case "windows":
+		return `%LocalAppData%\redstart`
+	default:
+		return "~/.local/state/redstart"
+	}
+}
+
+// connect finds the cluster that the flags, the environment or a running "redstart up" point at.
+func (a *app) connect() (*client.Client, error) {
+	state, err := a.state()
+	if err != nil {
+		return nil, err
+	}
+	local := ""
+	if running := findUp(state); running != nil {
+		local = running.Kubeconfig
+	}
+	return client.Connect(client.Options{
+		Kubeconfig: a.kubeconfig, Context: a.context, Namespace: a.namespace,
+		StateDir:   state,
+		Local:      local,
+		PreferUp:   a.stateDir != "" || os.Getenv("REDSTART_STATE_DIR") != "",
+		PreferKube: a.program != "redstart",
+	})
+}
+
+// isTerminal tells whether a stream is a terminal that can be drawn on.
+func isTerminal(w any) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
+}

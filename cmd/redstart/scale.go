@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	"redstart.dev/redstart/api/v1alpha1"
+	"redstart.dev/redstart/internal/client"
+	"redstart.dev/redstart/internal/progress"
+)
+
+func newScaleCommand(a *app) *cobra.Command {
+	var replicas int32
+	var wait bool
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "scale {NAME | KIND/NAME} --replicas N",
+		Short: "Change the number of members of a Redis, or of pods of a Deployment",
+		Long: `Changes spec.replicas and shows the progress until it is done. A NAME without a KIND is a Redis, else a Deployment,
+else a StatefulSet. A Redis that loses members hands over first, so no write is lost.`,
+		Example: `  redstart scale cache --replicas 5
+  redstart scale deployment/frontend --replicas 3`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if !cmd.Flags().Changed("replicas") || replicas < 0 {
+				return usagef("how many? give --replicas N, N not negative")
+			}
+			return cobra.ExactArgs(1)(cmd, args)
+		},
+		ValidArgsFunction: a.completeNames(client.Redises, client.Deployments),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			u, err := patchTarget(ctx, c, args[0], fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, replicas))
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(a.out, "%s %s scaled to %d\n", u.GetKind(), u.GetName(), replicas)
+			if !wait {
+				return nil
+			}
+			target := progress.Target{Kind: u.GetKind(), Name: u.GetName(), Generation: u.GetGeneration()}
+			return a.waitReady(ctx, c, a.out, []progress.Target{target}, timeout, func(w progress.World) bool {
+				return u.GetKind() != "Redis" || members(w, u.GetName()) == int(replicas)
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.Int32Var(&replicas, "replicas", 0, "how `MANY`")
+	f.BoolVar(&wait, "wait", true, "wait until it is done")
+	f.DurationVar(&timeout, "timeout", 5*time.Minute, "how long to wait")
+	return cmd
+}
+
+// members counts the pods of a Redis, without its Sentinels.
+func members(w progress.World, name string) int {
+	n := 0
+	for _, p := range w.Pods {
+		if p.Labels[v1alpha1.LabelName] == name && p.Labels[v1alpha1.LabelComponent] == v1alpha1.ComponentMember {
+			n++
+		}
+	}
+	return n
+}
+
+// patchTarget merges a patch into what NAME or KIND/NAME means.
+func patchTarget(ctx context.Context, c *client.Client, arg string, patch []byte) (*unstructured.Unstructured, error) {
+	kind, name, err := splitTarget(arg)
+	if err != nil {
+		return nil, err
+	}
+	kinds := []string{kind}
+	if kind == "" {
+		kinds = []string{"redis", "deployment", "statefulset"}
+	}
+	for _, k := range kinds {
+		mapping, err := c.Kind(k)
+		if err != nil {
+			if kind == "" && isUnknownKind(err) {
+				continue
+			}
+			return nil, err
+		}
+		u, err := c.Resource(mapping, "").Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: client.FieldManager})
+		switch {
+		case apierrors.IsNotFound(err) && kind == "":
+			continue
+		case err != nil:
+			return nil, c.Explain(err)
+		}
+		return u, nil
+	}
+	return nil, fmt.Errorf("no Redis, Deployment or StatefulSet is named %q in namespace %s", name, c.Namespace)
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"redstart.dev/redstart/internal/client"
+)
+
+// summary is what up ends with, and what up -o json prints.
+type summary struct {
+	// StartMilliseconds is the time from the start of the command until everything was ready.
+	StartMilliseconds int64            `json:"startMilliseconds"`
+	Kubeconfig        string           `json:"kubeconfig"`
+	StateDir          string           `json:"stateDir"`
+	PID               int              `json:"pid"`
+	Redises           []redisSummary   `json:"redises"`
+	Services          []serviceSummary `json:"services"`
+}
+
+type redisSummary struct {
+	Name               string   `json:"name"`
+	Mode               string   `json:"mode"`
+	Version            string   `json:"version,omitempty"`
+	Master             string   `json:"master"`
+	Ready              string   `json:"ready"`
+	Write              string   `json:"write,omitempty"`
+	Read               string   `json:"read,omitempty"`
+	Sentinels          []string `json:"sentinels,omitempty"`
+	SentinelMasterName string   `json:"sentinelMasterName,omitempty"`
+}
+
+// serviceSummary is a published Service, with a URL where it speaks HTTP and HOST:PORT otherwise.
+type serviceSummary struct {
+	Name    string `json:"name"`
+	Port    string `json:"port,omitempty"`
+	Address string `json:"address"`
+}
+
+// summarize asks the API what runs.
+func summarize(ctx context.Context, c *client.Client) (*summary, error) {
+	s := &summary{Redises: []redisSummary{}, Services: []serviceSummary{}}
+	redises, err := c.RedisList(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range redises {
+		line := redisSummary{
+			Name: r.Name, Mode: string(r.Spec.Mode), Master: r.Status.Master, Ready: r.Status.Ready,
+			Version: strings.TrimSpace(r.Status.Engine + " " + r.Status.Version),
+		}
+		if e := r.Status.Endpoints; e != nil {
+			line.Write, line.Read, line.Sentinels, line.SentinelMasterName = e.Write, e.Read, e.Sentinels, e.SentinelMasterName
+		}
+		s.Redises = append(s.Redises, line)
+	}
+	services, err := c.Kube.CoreV1().Services(c.Namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, c.Explain(err)
+	}
+	for i := range services.Items {
+		s.Services = append(s.Services, published(&services.Items[i])...)
+	}
+	return s, nil
+}
+
+// published is where a Service is reached from outside: at its load balancer's address, or at its node ports.
+func published(svc *corev1.Service) []serviceSummary {
+	if svc.Spec.Type != corev1.ServiceTypeLoadBalancer && svc.Spec.Type != corev1.ServiceTypeNodePort {
+		return nil
+	}
+	var out []serviceSummary
+	for _, p := range svc.Spec.Ports {
+		host, port := "127.0.0.1", p.NodePort
+		if in := svc.Status.LoadBalancer.Ingress; len(in) > 0 {
+			host, port = in[0].IP+in[0].Hostname, p.Port
+		}
+		if port == 0 {
+			continue
+		}
+		address := net.JoinHostPort(host, strconv.Itoa(int(port)))
+		if speaksHTTP(p) {
+			address = "http://" + address
+		}
+		out = append(out, serviceSummary{svc.Name, p.Name, address})
+	}
+	return out
+}
+
+// speaksHTTP goes by what the port says of itself, and else by the usual numbers.
+func speaksHTTP(p corev1.ServicePort) bool {
+	if p.AppProtocol != nil {
+		return strings.HasPrefix(*p.AppProtocol, "http")
+	}
+	return strings.HasPrefix(p.Name, "http") || p.Name == "web" || p.Name == "" && (p.Port == 80 || p.Port == 8080)
+}
+
+// print writes the summary for people, with what to try next; redstart is how to call this program.
+func (s *summary) print(w io.Writer, redstart string, background bool) {
+	fmt.Fprintf(w, "\nRunning after %.1f s.\n\n", (time.Duration(s.StartMilliseconds) * time.Millisecond).Seconds())
+	for _, v := range s.Services {
+		fmt.Fprintf(w, "  %-12s %s\n", v.Name, v.Address)
+	}
+	for _, r := range s.Redises {
+		fmt.Fprintf(w, "  %-12s %s, mode %s, %s ready, master %s\n", r.Name, r.Version, r.Mode, r.Ready, r.Master)
+		if r.Write != "" {
+			fmt.Fprintf(w, "    %-10s %s\n", "writes", r.Write)
+		}
+		if r.Read != "" {
+			fmt.Fprintf(w, "    %-10s %s\n", "reads", r.Read)
+		}
+		if len(r.Sentinels) > 0 {
+			fmt.Fprintf(w, "    %-10s %s (master name %s)\n", "Sentinels", strings.Join(r.Sentinels, " "), r.SentinelMasterName)
+		}
+	}
+	fmt.Fprintf(w, "  %-12s %s\n", "kubeconfig", s.Kubeconfig)
+	fmt.Fprintf(w, "\nTry:\n")
+	if len(s.Redises) > 0 {
+		name := s.Redises[0].Name
+		fmt.Fprintf(w, "  %s status %s\n", redstart, name)
+		fmt.Fprintf(w, "  %s cli %s -- SET greeting hello\n", redstart, name)
+		fmt.Fprintf(w, "  %s failover %s\n", redstart, name)
+	}
+	fmt.Fprintf(w, "  %s get pods -L redis-role\n", redstart)
+	if background {
+		fmt.Fprintf(w, "  %s down\n", redstart)
+		return
+	}
+	fmt.Fprintf(w, "\nCtrl-C stops everything; the data stays.\n")
+}

@@ -1,0 +1,250 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/DeRuina/timberjack"
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
+
+	"redstart.dev/redstart/internal/client"
+	"redstart.dev/redstart/internal/manifest"
+	"redstart.dev/redstart/internal/progress"
+)
+
+// up is one run of the command.
+type up struct {
+	*app
+	files       fileFlags
+	config      string
+	background  bool
+	serve       bool // the background process itself
+	waitTimeout time.Duration
+	output      string
+
+	start  time.Time
+	state  string
+	images map[string][]string
+}
+
+func newUpCommand(a *app) *cobra.Command {
+	u := &up{app: a}
+	cmd := &cobra.Command{
+		Use:   "up -f DIR",
+		Short: "Run everything in the files on this machine",
+		Long: `Starts a Kubernetes-shaped cluster on this machine, whose pods are processes, applies the files to it, shows how
+everything becomes ready, and then keeps it running until Ctrl-C. The data stays for the next time.
+Without -f it starts what ran last time. Everything is checked first: with any error nothing is started.`,
+		Example: `  redstart up -f examples/guestbook
+  redstart up -d -f cache.yaml          # in the background; end it with redstart down
+  redstart up                           # again what ran last time
+  redstart up -f app --config up.yaml   # with local commands for images`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if u.background && u.config == "-" {
+				return usagef("--config cannot be standard input")
+			}
+			if err := checkOutput(u.output, "table", "json"); err != nil {
+				return err
+			}
+			return cobra.NoArgs(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return u.run(cmd.Context()) },
+	}
+	u.files.add(cmd)
+	f := cmd.Flags()
+	f.BoolVarP(&u.background, "detach", "d", false, "run in the background, and return when everything is ready")
+	f.StringVar(&u.config, "config", "", "`FILE` that maps images to local commands, images: {\"app:*\": [./app]}")
+	f.DurationVar(&u.waitTimeout, "wait-timeout", 2*time.Minute, "how long everything may take to become ready")
+	f.StringVarP(&u.output, "output", "o", "table", "`FORMAT` of the summary: table or json")
+	f.BoolVar(&u.serve, "serve", false, "only run the cluster")
+	_ = f.MarkHidden("serve")
+	return cmd
+}
+
+func (u *up) run(ctx context.Context) error {
+	u.start = time.Now()
+	var err error
+	if u.state, err = u.app.state(); err != nil {
+		return err
+	}
+	config, err := loadUpConfig(u.config)
+	if err != nil {
+		return err
+	}
+	u.images = config.Images
+	var docs []manifest.Document
+	if len(u.files.files) > 0 {
+		if docs, err = u.files.load(u.in); err != nil {
+			return err
+		}
+		if err := u.checkSecrets(docs); err != nil {
+			return err
+		}
+	}
+	if running := findUp(u.state); running != nil {
+		return fmt.Errorf("redstart up already runs with the state directory %s (process %d); use redstart apply -f to change it, or redstart down to end it", u.state, running.PID)
+	}
+	if err := preflight(ctx, u.state, docs); err != nil {
+		return err
+	}
+	if u.background {
+		return u.runBackground(ctx, docs)
+	}
+	return u.runForeground(ctx, docs)
+}
+
+// checkSecrets finds missing Secrets before the first start; later ones may be in the store, and are looked for there.
+func (u *up) checkSecrets(docs []manifest.Document) error {
+	if _, err := os.Stat(filepath.Join(u.state, "store.db")); !os.IsNotExist(err) {
+		return nil
+	}
+	var problems manifest.Problems
+	namespace := u.namespace
+	if namespace == "" {
+		namespace = "default"
+	}
+	for _, ref := range manifest.MissingSecrets(docs, namespace) {
+		problems = append(problems, ref.Problem())
+	}
+	return problems.Err()
+}
+
+// runForeground runs the cluster in this process until ctx ends.
+func (u *up) runForeground(ctx context.Context, docs []manifest.Document) error {
+	logger, closeLog := u.logger()
+	defer closeLog()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+
+	started := make(chan *rest.Config, 1)
+	ended := make(chan error, 1)
+	go func() { ended <- runCluster(ctx, u.state, u.images, logger, started) }()
+
+	var config *rest.Config
+	select {
+	case err := <-ended:
+		return err
+	case config = <-started:
+	}
+	if err := u.rollOut(ctx, config, docs, false); err != nil {
+		interrupted := ctx.Err() != nil
+		cancel()
+		stopErr := <-ended
+		if interrupted {
+			err = errors.New("interrupted before everything was ready")
+		}
+		return errors.Join(err, stopErr)
+	}
+	err := <-ended
+	if ctx.Err() != nil && err == nil && !u.serve && u.output != "json" {
+		fmt.Fprintln(u.out, "Stopped.")
+	}
+	return err
+}
+
+// logger writes to the log file of the state directory, or to standard error with -v.
+func (u *up) logger() (*slog.Logger, func()) {
+	if u.verbose && !u.serve {
+		return slog.Default(), func() {}
+	}
+	level := slog.LevelInfo
+	if u.verbose {
+		level = slog.LevelDebug
+	}
+	file := &timberjack.Logger{Filename: filepath.Join(u.state, "up.log"), MaxSize: 10, MaxBackups: 3}
+	logger := slog.New(slog.NewTextHandler(file, &slog.HandlerOptions{Level: level}))
+	u.logTo(logger.Handler())
+	return logger, func() { _ = file.Close() }
+}
+
+// rollOut applies the documents, shows how they become ready, and prints the summary.
+func (u *up) rollOut(ctx context.Context, config *rest.Config, docs []manifest.Document, background bool) error {
+	if u.serve {
+		return nil
+	}
+	c, err := client.New(config, u.namespace, true)
+	if err != nil {
+		return err
+	}
+	if err := checkOnServer(ctx, c, docs); err != nil {
+		return err
+	}
+	out := u.out
+	if u.output == "json" {
+		out = io.Discard
+	}
+	targets, err := applyAll(ctx, c, docs, nil)
+	if err != nil {
+		return err
+	}
+	if len(docs) == 0 {
+		if targets, err = everything(ctx, c); err != nil {
+			return err
+		}
+	}
+	if err := u.waitReady(ctx, c, out, targets, u.waitTimeout, nil); err != nil {
+		return notReadyError{err}
+	}
+	s, err := summarize(ctx, c)
+	if err != nil {
+		return err
+	}
+	s.StartMilliseconds = time.Since(u.start).Milliseconds()
+	s.StateDir, s.Kubeconfig, s.PID = u.state, filepath.Join(u.state, "kubeconfig"), os.Getpid()
+	if running := findUp(u.state); running != nil {
+		s.PID = running.PID
+	}
+	if u.output == "json" {
+		return writeJSON(u.out, s)
+	}
+	s.print(u.out, u.callAs(), background)
+	return nil
+}
+
+// notReadyError is what is wrong after everything was applied: the cluster works, but not what runs in it.
+type notReadyError struct{ error }
+
+func (e notReadyError) Unwrap() error { return e.error }
+
+// callAs is how the user calls this program again, from the same directory.
+func (u *up) callAs() string {
+	if u.program != "redstart" {
+		return u.program
+	}
+	call := "redstart"
+	if argv0 := os.Args[0]; filepath.Base(argv0) != argv0 {
+		call = argv0
+	}
+	if u.stateDir != "" {
+		call += " --state-dir " + u.stateDir
+	}
+	return call
+}
+
+// everything that is in the store has to become ready, when no files are given.
+func everything(ctx context.Context, c *client.Client) ([]progress.Target, error) {
+	var targets []progress.Target
+	redises, err := c.RedisList(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range redises {
+		targets = append(targets, progress.Target{Kind: "Redis", Name: r.Name})
+	}
+	mapping, err := c.Kind("deployment")
+	if err != nil {
+		return nil, err
+	}
+	deployments, _, err := c.Objects(ctx, client.Query{Mapping: mapping})
+	for _, d := range deployments {
+		targets = append(targets, progress.Target{Kind: "Deployment", Name: d.GetName()})
+	}
+	return targets, err
+}
