@@ -13,6 +13,9 @@ type Decision struct {
 	Actions []Action
 	// Next is when to decide again at the latest, on the agent's clock.
 	Next time.Duration
+	// Until bounds the actions together: what is not done by then is given up, and the agent decides again at once. A
+	// master whose Lease ends must not wait for an answer first. 0 means no bound of this kind.
+	Until time.Duration
 	// Why is one sentence for people.
 	Why string
 	// Role, Follows and Candidate are to be reported in AgentStatus.

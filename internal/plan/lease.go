@@ -81,21 +81,23 @@ func (o *Observation) backed() bool {
 // consent tells whether so many members have not backed the holder for a whole lease period that it cannot have had a
 // majority at its back lately.
 func (o *Observation) consent() bool {
-	members, n, d := o.leaseMembers(), int32(0), o.duration()
-	if Ordinal(o.Self.Name) < members && o.Lease.APIReachable && o.Now-o.Lease.ReachableSince >= d {
-		n++
+	members, d := o.leaseMembers(), o.duration()
+	if !o.Lease.APIReachable || o.Now-o.Lease.ReachableSince < d {
+		return false
 	}
+	// Pods that the API has not shown for all that time are no more: only those that it shows can be against it.
+	against := int32(0)
 	for i := range o.Peers {
 		p := &o.Peers[i]
 		switch {
 		case Ordinal(p.Name) >= members:
 		case p.Reachable && o.Now-p.AskedAt <= fresh && p.APIReachable && p.APIReachableMS >= d.Milliseconds():
-			n++
 		case !p.Reachable && p.Terminated && o.Now-p.TerminatedAt >= d:
-			n++
+		default:
+			against++
 		}
 	}
-	return n >= (members+1)/2
+	return against <= members/2
 }
 
 // vacancy tells whether the Lease has no living holder, and why it is so, or what is missing.
@@ -126,6 +128,8 @@ func (o *Observation) vacancy() (why string, vacant bool) {
 	}
 	over := max(l.ChangedAt, l.ReachableSince) + o.duration()
 	switch {
+	case p == nil && o.Now >= over:
+		return fmt.Sprintf("the pod of %s is gone", l.Holder), true
 	case o.Now < over:
 		return fmt.Sprintf("%s holds the Lease", l.Holder), false
 	case p != nil && p.Reachable && p.Boot == l.Boot && p.AskedAt >= over && !p.Open():

@@ -151,7 +151,9 @@ func (m *decider) asMaster(lapsed bool) {
 		return
 	}
 	m.why("master of term %d", m.Lease.Term)
-	if lapsed {
+	if !lapsed {
+		m.d.Until = m.deadline()
+	} else {
 		m.why("master of term %d; the API is away, and the other members still follow", m.Lease.Term)
 		m.lookAt(m.Now + fresh)
 		m.pollStale()

@@ -73,6 +73,10 @@ func (m *decider) take(vacant string) {
 	case m.pollStale():
 		m.why("%s; asking the others", vacant)
 		return
+	case m.Now-m.Lease.ReachableSince < APITimeout(m.duration()) && m.someWithoutAPI():
+		m.why("%s; the API has just come back, and not yet for all members", vacant)
+		m.lookAt(m.Now + fresh)
+		return
 	}
 	for i := range m.Peers {
 		if p := &m.Peers[i]; p.Reachable && p.Open() && p.Name != m.Lease.Holder {
@@ -103,6 +107,15 @@ func (m *decider) take(vacant string) {
 	if m.Config.Mode != v1alpha1.ModeSentinel {
 		m.open(term+1, m.Now+m.duration()-m.margin())
 	}
+}
+
+func (m *decider) someWithoutAPI() bool {
+	for i := range m.Peers {
+		if p := &m.Peers[i]; p.Reachable && !p.APIReachable {
+			return true
+		}
+	}
+	return false
 }
 
 // master is the open master that can be reached, nil when there is none: the Lease's holder while it is known, else the one

@@ -17,6 +17,7 @@ type agent struct {
 
 	running, stopping bool
 	busy              bool // carries out actions
+	list              int  // counts the lists of actions
 	gen               int
 	pausedUntil       time.Duration
 	boot              string
@@ -154,7 +155,18 @@ func (a *agent) step() {
 	a.decision, a.memory = d, d.Memory
 	if len(d.Actions) > 0 {
 		a.busy = true
-		a.carryOut(d.Actions)
+		a.list++
+		list := a.list
+		a.carryOut(d.Actions, list)
+		if d.Until > 0 {
+			a.later(time.Duration(float64(d.Until-o.Now)/a.rate), func() {
+				if a.busy && a.list == list {
+					a.list++
+					a.busy = false
+					a.wake()
+				}
+			})
+		}
 		return
 	}
 	wait := max(time.Duration(float64(d.Next-o.Now)/a.rate), ms)
@@ -237,7 +249,10 @@ func (a *agent) status() v1alpha1.AgentStatus {
 }
 
 // carryOut does actions one after the other; each takes time, and a failure drops the rest.
-func (a *agent) carryOut(actions []Action) {
+func (a *agent) carryOut(actions []Action, list int) {
+	if a.list != list {
+		return
+	}
 	if len(actions) == 0 {
 		a.busy = false
 		a.wake()
@@ -247,12 +262,16 @@ func (a *agent) carryOut(actions []Action) {
 		if !ok {
 			actions = actions[:1]
 		}
-		a.carryOut(actions[1:])
+		a.carryOut(actions[1:], list)
 	}
 	if a.n.w.trace != nil {
 		a.n.w.log(a.n.name, "  > %s", actions[0])
 	}
-	a.later(a.n.w.between(0, ms), func() { a.act(actions[0], done) })
+	a.later(a.n.w.between(0, ms), func() {
+		if a.list == list {
+			a.act(actions[0], done)
+		}
+	})
 }
 
 func (a *agent) act(action Action, done func(ok bool)) {

@@ -33,7 +33,10 @@ func (n *node) steady(now time.Duration) bool {
 // checkAcquired: whoever takes the Lease is not behind another that it can reach.
 func (w *world) checkAcquired(n *node) {
 	for _, p := range w.nodes {
-		if p == n || !p.steady(w.now) || !w.linked(n, p) || !p.status().APIReachable || int32(p.ord) >= min(w.replicas, n.agent.replicas) {
+		if m := n.agent.peers[p.name]; m == nil || !m.Reachable {
+			continue // its answer was lost
+		}
+		if p == n || !p.steady(w.now) || !w.linked(n, p) || p.status().APIReachableMS < 1500 || int32(p.ord) >= min(w.replicas, n.agent.replicas) {
 			continue
 		}
 		switch {
@@ -59,7 +62,7 @@ func (w *world) checkOpen(n *node, term int64) {
 	w.log(n.name, "  opens with %d writes", n.srv.data.off)
 	if n.srv.data.off == 0 {
 		for _, p := range w.nodes {
-			if p != n && p.steady(w.now) && w.linked(n, p) && p.srv.data.off > 0 {
+			if m := n.agent.peers[p.name]; m != nil && m.Reachable && p.steady(w.now) && w.linked(n, p) && p.srv.data.off > 0 {
 				w.fail("%s is opened empty although %s holds %d writes", n.name, p.name, p.srv.data.off)
 			}
 		}
@@ -67,6 +70,7 @@ func (w *world) checkOpen(n *node, term int64) {
 	if old := w.handed[term]; old != nil && old.srv.running && !n.srv.data.has(old.srv.data) {
 		w.fail("%s takes over by a handover with %d writes, and %s has acknowledged %d", n.name, n.srv.data.off, old.name, old.srv.data.off)
 	}
+	delete(w.handed, term)
 }
 
 // checkSettled is the liveness rule: a while after the last fault there is one master and all others follow it.

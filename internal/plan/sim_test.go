@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,8 +20,8 @@ var (
 )
 
 const (
-	faultsFor = 60 * second
-	settleFor = 60 * second
+	faultsFor = 40 * second
+	settleFor = 40 * second
 )
 
 func newWorld(seed int64, trace func(string)) *world {
@@ -129,6 +130,7 @@ func TestSimulator(t *testing.T) {
 
 // firstViolation runs n schedules on all processors.
 func firstViolation(n int, mutant func(*Observation, *Decision)) (int64, string) {
+	defer debug.SetGCPercent(debug.SetGCPercent(800)) // worlds are small and short-lived
 	var next atomic.Int64
 	var mu sync.Mutex
 	var wg sync.WaitGroup
