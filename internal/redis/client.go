@@ -136,7 +136,7 @@ func (c *Client) ReplicaOfNoOne(ctx context.Context) error {
 	return err
 }
 
-// Pipeline of one round trip: the first error is returned, the server tries all of them.
+// pipeline sends commands in one round trip. The first error is returned; the server tries all of them.
 func (c *Client) pipeline(ctx context.Context, commands ...[]any) error {
 	_, err := c.rdb.Pipelined(ctx, func(p goredis.Pipeliner) error {
 		for _, args := range commands {
@@ -150,11 +150,23 @@ func (c *Client) pipeline(ctx context.Context, commands ...[]any) error {
 	return nil
 }
 
-// Open makes the server a writable master with minReplicas (min-replicas-to-write), in one round trip.
+// FollowFenced makes the server a replica of the master at addr, HOST:PORT. It is fenced first, so that it refuses
+// writes also when somebody makes it a master again.
+func (c *Client) FollowFenced(ctx context.Context, addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("REPLICAOF at %s: %w", c.addr, err)
+	}
+	return c.pipeline(ctx,
+		[]any{"CONFIG", "SET", "min-replicas-to-write", FenceReplicas},
+		[]any{"REPLICAOF", host, port})
+}
+
+// Open makes the server a master and lifts its fence (min-replicas-to-write), in one round trip.
 func (c *Client) Open(ctx context.Context, minReplicas int32) error {
 	return c.pipeline(ctx,
-		[]any{"CONFIG", "SET", "min-replicas-to-write", minReplicas},
-		[]any{"REPLICAOF", "NO", "ONE"})
+		[]any{"REPLICAOF", "NO", "ONE"},
+		[]any{"CONFIG", "SET", "min-replicas-to-write", minReplicas})
 }
 
 // FenceReplicas is min-replicas-to-write of a fenced master: more replicas than there ever are.
@@ -272,4 +284,17 @@ func (c *Client) Status(ctx context.Context) (v1alpha1.ServerStatus, error) {
 	s := info.ServerStatus()
 	s.Address = c.addr
 	return s, nil
+}
+
+// SetDurability sets min-replicas-to-write and min-replicas-max-lag, in seconds.
+func (c *Client) SetDurability(ctx context.Context, minReplicas, maxLagSeconds int32) error {
+	return c.pipeline(ctx,
+		[]any{"CONFIG", "SET", "min-replicas-to-write", minReplicas},
+		[]any{"CONFIG", "SET", "min-replicas-max-lag", max(maxLagSeconds, 1)})
+}
+
+// IsRefusal tells whether err is an answer of the server: the command certainly had no effect.
+func IsRefusal(err error) bool {
+	var e goredis.Error
+	return errors.As(err, &e)
 }

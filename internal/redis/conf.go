@@ -19,8 +19,7 @@ type MemberConf struct {
 	Dir string
 	// Password of the default user and of the replication link; empty for none.
 	Password string
-	// MinReplicas and MaxLagSeconds are min-replicas-to-write and min-replicas-max-lag.
-	MinReplicas   int32
+	// MaxLagSeconds is min-replicas-max-lag.
 	MaxLagSeconds int32
 	// Settings are those of the user, by name.
 	Settings map[string]string
@@ -32,10 +31,12 @@ var defaults = map[string]string{"repl-diskless-sync-delay": "0"}
 
 // Nowhere is the master of a server that is closed: its own address, at a port where nobody ever listens. The kernel
 // refuses the connection at once, wherever the server runs.
-func Nowhere(ip string) string { return net.JoinHostPort(ip, "1") }
+func Nowhere(ip string) string { return net.JoinHostPort(ip, nowherePort) }
+
+const nowherePort = "1"
 
 // Render writes redis.conf. The server starts closed: as replica of nobody, it loads its data with their history,
-// refuses writes and refuses to be copied. The user's settings come first, so that none can undo Redstart's.
+// refuses writes and refuses to be copied; and fenced, should somebody make it a master before its agent opens it. The user's settings come first, so that none can undo Redstart's.
 func (m MemberConf) Render() []byte {
 	var w confWriter
 	for _, name := range sortedKeys(defaults) {
@@ -58,7 +59,7 @@ func (m MemberConf) Render() []byte {
 	}
 	w.line("replica-announce-ip", m.IP)
 	w.line("replica-announce-port", port)
-	w.line("min-replicas-to-write", strconv.Itoa(int(m.MinReplicas)))
+	w.line("min-replicas-to-write", strconv.Itoa(FenceReplicas))
 	w.line("min-replicas-max-lag", strconv.Itoa(int(max(m.MaxLagSeconds, 1))))
 	host, nobody, _ := net.SplitHostPort(Nowhere(m.IP))
 	w.line("replicaof", host, nobody)

@@ -14,7 +14,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 func TestRender(t *testing.T) {
 	for name, got := range map[string][]byte{
 		"member.conf": MemberConf{
-			IP: "10.0.0.7", Port: 6379, Dir: "/data", Password: "p\"a ss\\\n\x00é#", MinReplicas: 1, MaxLagSeconds: 10,
+			IP: "10.0.0.7", Port: 6379, Dir: "/data", Password: "p\"a ss\\\n\x00é#", MaxLagSeconds: 10,
 			Settings: map[string]string{
 				"maxmemory": "512mb", "appendonly": "yes", "save": "900 1 300 10", "notify-keyspace-events": "",
 				"client-output-buffer-limit": "normal 0 0 0 replica 256mb 64mb 60", "oom-score-adj-values": "0 200 800",

@@ -41,7 +41,8 @@ func (i Info) Int(name string) int64 {
 	return n
 }
 
-// ServerStatus is what the server says of itself in the shared vocabulary. Address is left to the caller.
+// ServerStatus is what the server says of itself in the shared vocabulary. Address is left to the caller. A closed
+// server (see Nowhere) is a replica without a master.
 func (i Info) ServerStatus() v1alpha1.ServerStatus {
 	s := v1alpha1.ServerStatus{
 		Up:           true,
@@ -61,7 +62,9 @@ func (i Info) ServerStatus() v1alpha1.ServerStatus {
 		Memory:       i.Int("used_memory"),
 	}
 	if s.Role == v1alpha1.RoleReplica {
-		s.MasterAddress = net.JoinHostPort(i["master_host"], i["master_port"])
+		if i["master_port"] != nowherePort {
+			s.MasterAddress = net.JoinHostPort(i["master_host"], i["master_port"])
+		}
 		s.LinkUp = i["master_link_status"] == "up"
 		if !s.LinkUp {
 			s.LinkDownSeconds = -1

@@ -180,18 +180,24 @@ func (s *Sentinel) MyID(ctx context.Context) (string, error) {
 	return fmt.Sprint(v), nil
 }
 
-// SwitchMaster is a change of master that a Sentinel announced (+switch-master).
-type SwitchMaster struct{ Name, Old, New string }
+// SentinelEvent is a change of master that a Sentinel announced.
+type SentinelEvent struct {
+	// Kind is "" when the subscription is in place, "+promoted-slave" when a replica was made master, and "+switch-master"
+	// when the Sentinel takes it for the master itself.
+	Kind string
+	// Name, Old and New are set for +switch-master: the name of the master and its addresses.
+	Name, Old, New string
+}
 
-// Events calls fn with every +switch-master, until ctx ends or the connection does; the error then says why.
-// fn is called once with a zero value when the subscription is in place.
-func (s *Sentinel) Events(ctx context.Context, fn func(SwitchMaster)) error {
-	ps := s.rdb.Subscribe(ctx, "+switch-master")
+// Events calls fn with every change of master, until ctx ends or the connection does; the error then says why.
+func (s *Sentinel) Events(ctx context.Context, fn func(SentinelEvent)) error {
+	ps := s.rdb.Subscribe(ctx, "+switch-master", "+promoted-slave")
 	stop := context.AfterFunc(ctx, func() { _ = ps.Close() })
 	defer func() {
 		stop()
 		_ = ps.Close()
 	}()
+	channels := 0
 	for {
 		m, err := ps.Receive(ctx)
 		if err != nil {
@@ -199,13 +205,34 @@ func (s *Sentinel) Events(ctx context.Context, fn func(SwitchMaster)) error {
 		}
 		switch m := m.(type) {
 		case *goredis.Subscription:
-			fn(SwitchMaster{})
-		case *goredis.Message:
-			if f := strings.Fields(m.Payload); len(f) == 5 {
-				fn(SwitchMaster{Name: f[0], Old: net.JoinHostPort(f[1], f[2]), New: net.JoinHostPort(f[3], f[4])})
+			if channels++; channels == 2 {
+				fn(SentinelEvent{})
 			}
+		case *goredis.Message:
+			e := SentinelEvent{Kind: m.Channel}
+			if f := strings.Fields(m.Payload); m.Channel == "+switch-master" && len(f) == 5 {
+				e.Name, e.Old, e.New = f[0], net.JoinHostPort(f[1], f[2]), net.JoinHostPort(f[3], f[4])
+			}
+			fn(e)
 		}
 	}
+}
+
+// Hello tells the Sentinel what another one, whose ID and address are given, believes of the master name: the message that
+// Sentinels publish to each other every two seconds (__sentinel__:hello), now.
+func (s *Sentinel) Hello(ctx context.Context, id, addr string, m Master) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("PUBLISH at %s: %w", s.addr, err)
+	}
+	masterHost, masterPort, err := net.SplitHostPort(m.Address)
+	if err != nil {
+		return fmt.Errorf("PUBLISH at %s: %w", s.addr, err)
+	}
+	epoch := strconv.FormatInt(m.ConfigEpoch, 10)
+	_, err = s.do(ctx, "PUBLISH", "__sentinel__:hello",
+		strings.Join([]string{host, port, id, epoch, m.Name, masterHost, masterPort, epoch}, ","))
+	return err
 }
 
 func masterOf(f Info) Master {

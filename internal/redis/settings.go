@@ -2,14 +2,24 @@ package redis
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	goredis "github.com/redis/go-redis/v9"
-
-	"errors"
 )
+
+// SettingsHash is the short hash by which two sets of settings are compared (AgentStatus.ConfigHash).
+func SettingsHash(settings map[string]string) string {
+	h := sha256.New()
+	for _, name := range sortedKeys(settings) {
+		fmt.Fprintf(h, "%q=%q\n", name, settings[name])
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
+}
 
 // owned are the settings that Redstart sets itself, and why a user cannot. Which of the others can be changed while
 // the server runs is the server's to say.

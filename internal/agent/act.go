@@ -1,0 +1,202 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"redstart.dev/redstart/api/v1alpha1"
+	"redstart.dev/redstart/internal/plan"
+	"redstart.dev/redstart/internal/redis"
+)
+
+// act carries out one action of internal/plan, in bounded time.
+func (m *member) act(ctx context.Context, a plan.Action) error {
+	begin := m.now()
+	err := m.do(ctx, a)
+	if err != nil && !errors.Is(err, errStop) {
+		return fmt.Errorf("%s: %w", a, err)
+	}
+	switch a.(type) {
+	case plan.RenewLease, plan.Poll:
+	default:
+		m.log.Info("did", "action", a.String(), "took", (m.now() - begin).Round(time.Microsecond), "why", m.decided.Why)
+	}
+	return err
+}
+
+func (m *member) do(ctx context.Context, a plan.Action) error {
+	switch a := a.(type) {
+	case plan.AcquireLease:
+		m.former = m.lease.observed(m.now(), m.leaseTime()).LastHolder
+		return m.acquire(ctx, a)
+	case plan.RenewLease:
+		m.renew(ctx, a)
+		return nil
+	case plan.ReleaseLease:
+		return m.release(ctx)
+	case plan.Remember:
+		return m.remember(a.Term)
+	case plan.HandOver:
+		return m.handOver(ctx, a)
+	case plan.Stop:
+		return errStop
+	case plan.Poll:
+		m.peers.ask(ctx)
+		return nil
+	case plan.Nudge:
+		m.peers.nudge(ctx)
+		return nil
+	case plan.SetRoleLabel:
+		return m.setRole(ctx, a.Pod, a.Role)
+	case plan.DemoteServer:
+		return m.demote(ctx, a)
+	case plan.AskSentinelFailover:
+		return m.askFailover(ctx, a.Address)
+	}
+	ctx, cancel := context.WithTimeout(ctx, actionTime)
+	defer cancel()
+	switch a := a.(type) {
+	case plan.Open:
+		return m.open(ctx, a)
+	case plan.Fence:
+		return m.fence(ctx)
+	case plan.Unfence:
+		return m.unfence(ctx, a.Before)
+	case plan.Follow:
+		return m.follow(ctx, a.Address)
+	case plan.Close:
+		return m.follow(ctx, redis.Nowhere(m.opts.IP))
+	case plan.DropClients:
+		return m.client.KillClients(ctx)
+	case plan.KillServer:
+		m.log.Warn("killing the server", "why", m.decided.Why)
+		return m.server.kill(ctx)
+	}
+	return fmt.Errorf("unknown action %T", a)
+}
+
+// remember writes the term down before anything else is done; 0 says that there is no data.
+func (m *member) remember(term int64) error {
+	next := m.memory
+	next.Term = term
+	if term == 0 {
+		next = memory{}
+	}
+	if err := saveJSON(m.opts.Dir, memoryFile, next, true); err != nil {
+		return err
+	}
+	m.memory, m.noted = next, next
+	return nil
+}
+
+// before bounds ctx by a moment of the agent's clock; it is an error if that has passed.
+func (m *member) before(ctx context.Context, t time.Duration) (context.Context, context.CancelFunc, error) {
+	left := t - m.now()
+	if left <= 0 {
+		return nil, nil, errors.New("it is too late for that")
+	}
+	ctx, cancel := context.WithTimeout(ctx, left)
+	return ctx, cancel, nil
+}
+
+func (m *member) open(ctx context.Context, a plan.Open) error {
+	ctx, cancel, err := m.before(ctx, a.Before)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	if err := m.client.Open(ctx, m.config.MinReplicasToWrite); err != nil {
+		return err
+	}
+	m.fenced, m.openedFor = false, m.takeover
+	m.becameMaster(ctx)
+	return nil
+}
+
+// becameMaster records a change of master to this member.
+func (m *member) becameMaster(ctx context.Context) {
+	now := m.now()
+	f := v1alpha1.FailoverStatus{Time: metav1.NowMicro(), From: m.former, To: m.opts.Name, Reason: m.decided.Why}
+	if t := m.takeover; t != nil {
+		f.From, f.Planned, f.Reason = t.From, true, "handover"
+		f.Milliseconds = t.PausedMS + (now - t.at).Milliseconds()
+	} else if m.lostAt != 0 {
+		f.Milliseconds = (now - m.lostAt).Milliseconds()
+	}
+	m.lostAt, m.wasMaster = 0, true
+	m.failover = &f
+	m.metrics.failovers.Add(1)
+	m.log.Info("this member is master", "from", f.From, "milliseconds", f.Milliseconds, "planned", f.Planned)
+	m.working.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, apiTime)
+		defer cancel()
+		if err := m.cluster.RecordFailover(ctx, f); err != nil {
+			m.log.Warn("no Event of the change of master", "error", err)
+		}
+	})
+}
+
+// fence makes the server refuse writes; one that does not answer at once is killed.
+func (m *member) fence(ctx context.Context) error {
+	quick, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	if err := m.client.Fence(quick); err != nil {
+		m.log.Warn("the server cannot be fenced and is killed", "error", err)
+		return m.server.kill(ctx)
+	}
+	m.fenced = true
+	return nil
+}
+
+func (m *member) unfence(ctx context.Context, before time.Duration) error {
+	ctx, cancel, err := m.before(ctx, before)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	if err := m.client.SetMinReplicas(ctx, m.config.MinReplicasToWrite); err != nil {
+		return err
+	}
+	m.fenced = false
+	return m.client.Unpause(ctx)
+}
+
+// follow makes the server a fenced replica: whoever makes it a master behind the agent's back makes no writable one.
+func (m *member) follow(ctx context.Context, addr string) error {
+	if err := m.client.FollowFenced(ctx, addr); err != nil {
+		return err
+	}
+	m.fenced = true
+	return nil
+}
+
+// demote makes another member's server a replica of this one, behind the back of its agent.
+func (m *member) demote(ctx context.Context, a plan.DemoteServer) error {
+	ctx, cancel := context.WithTimeout(ctx, plan.PollTimeout)
+	defer cancel()
+	_, _, client, ok := m.peers.find(a.Name)
+	err := errors.New("it has no address")
+	if ok {
+		err = client.FollowFenced(ctx, m.opts.address())
+	}
+	if err == nil {
+		err = client.KillClients(ctx)
+	}
+	if err != nil && !a.Must {
+		m.log.Info("a server is not demoted", "member", a.Name, "error", err)
+		return nil
+	}
+	return err
+}
+
+func (m *member) askFailover(ctx context.Context, addr string) error {
+	ctx, cancel := context.WithTimeout(ctx, actionTime)
+	defer cancel()
+	s := redis.NewSentinel(addr, m.password)
+	defer s.Close()
+	return s.Failover(ctx, m.opts.Redis)
+}

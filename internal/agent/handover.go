@@ -1,0 +1,345 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"redstart.dev/redstart/api/v1alpha1"
+	"redstart.dev/redstart/internal/plan"
+	"redstart.dev/redstart/internal/redis"
+)
+
+// Bounds of a handover. Clients are paused for the whole of it, at most for pauseTime.
+const (
+	pauseTime    = 6 * time.Second
+	catchUpTime  = 2 * time.Second
+	promoteTime  = 3 * time.Second
+	takeoverTime = time.Second
+	// glance is how often a candidate is looked at while writers wait.
+	glance = time.Millisecond
+)
+
+// handoverCall is POST /handover.
+type handoverCall struct {
+	ID    string `json:"id"`
+	To    string `json:"to,omitempty"`
+	Force bool   `json:"force,omitempty"`
+
+	reply chan v1alpha1.HandoverStatus // of capacity 1
+}
+
+// takeoverCall is POST /takeover.
+type takeoverCall struct {
+	plan.Takeover
+	// PausedMS is for how long writers have waited already, in milliseconds.
+	PausedMS int64
+
+	at    time.Duration
+	reply chan error // of capacity 1
+}
+
+// take takes a call of the HTTP API into the loop.
+func (m *member) take(ctx context.Context, call any) {
+	switch c := call.(type) {
+	case *takeoverCall:
+		c.at = m.now()
+		m.answerTakeover(errors.New("another takeover came"))
+		m.takeover = c
+		// The Lease was moved a moment ago: the watch may not have told yet.
+		if err := m.readLease(ctx); err != nil {
+			m.log.Warn("the Lease was not read", "error", err)
+		}
+	case *handoverCall:
+		if c.Force {
+			m.force = true
+			m.nudge()
+			c.reply <- v1alpha1.HandoverStatus{ID: c.ID, Phase: v1alpha1.HandoverRunning, To: m.opts.Name}
+			return
+		}
+		err := m.canHandOver(c.To)
+		if err != nil {
+			c.reply <- v1alpha1.HandoverStatus{ID: c.ID, Phase: v1alpha1.HandoverFailed, From: m.opts.Name, Message: err.Error()}
+			return
+		}
+		m.handover = c
+		m.refresh.Store(true)
+	}
+}
+
+// canHandOver says what is wrong with a request for a handover.
+func (m *member) canHandOver(to string) error {
+	switch {
+	case m.config == nil || m.decided.Role != v1alpha1.RoleMaster:
+		return fmt.Errorf("%s is not the master", m.opts.Name)
+	case m.handover != nil:
+		return errors.New("a handover is under way")
+	case m.stopping:
+		return fmt.Errorf("%s is stopping and hands over already", m.opts.Name)
+	}
+	o := m.observe(m.cluster.View())
+	_, err := plan.ChooseCandidate(&o, to)
+	return err
+}
+
+// answerTakeover answers a takeover once the server is open, or cannot be opened.
+func (m *member) answerTakeover(err error) {
+	t := m.takeover
+	switch {
+	case t == nil:
+		return
+	case err != nil:
+	case m.openedFor == t, m.wasMaster && !m.fenced:
+	case m.now()-t.at > takeoverTime:
+		err = errors.New("it was not opened in time: " + m.decided.Why)
+	default:
+		return
+	}
+	m.takeover = nil
+	t.reply <- err
+}
+
+// handoverRun is one handover in progress.
+type handoverRun struct {
+	to       plan.Member
+	client   *redis.Client // of the candidate's server
+	agent    string
+	pausedAt time.Duration
+	pauseEnd time.Duration
+	term     int64
+	history  v1alpha1.ServerStatus // of this server, after the pause
+	err      error
+}
+
+// handOver makes another member master. The steps, and what follows when one fails, are those of
+// plan.NextHandoverStep.
+func (m *member) handOver(ctx context.Context, a plan.HandOver) error {
+	peer, pod, client, ok := m.peers.find(a.To)
+	if !ok {
+		return errors.New("it has no address")
+	}
+	h := &handoverRun{to: peer, client: client, agent: pod.Agent}
+	// A connection made now is one that no writer waits for.
+	warm, cancel := context.WithTimeout(ctx, askTime)
+	_, err := m.peers.fetchStatus(warm, pod.Agent)
+	if err == nil {
+		_, err = client.Status(warm)
+	}
+	cancel()
+	if err != nil {
+		return m.endHandover(ctx, h, fmt.Errorf("the candidate does not answer: %w", err))
+	}
+	state := plan.HandoverState{}
+	for {
+		state.Now, state.PauseEnd, state.Authority = m.now(), h.pauseEnd, m.hasAuthority()
+		step := plan.NextHandoverStep(state)
+		if step == plan.HandoverDone {
+			return m.endHandover(ctx, h, nil)
+		}
+		if step == plan.HandoverFailed {
+			if h.err == nil {
+				h.err = errors.New("it took too long")
+			}
+			return m.endHandover(ctx, h, h.err)
+		}
+		begin := m.now()
+		outcome, err := m.handoverStep(ctx, h, step)
+		if err != nil {
+			err = fmt.Errorf("%s: %w", step, err)
+			m.log.Warn("handover", "to", h.to.Name, "error", err)
+			if h.err == nil {
+				h.err = err
+			}
+		}
+		m.log.Debug("handover", "to", h.to.Name, "step", step.String(), "took", m.now()-begin)
+		state.Step, state.Outcome = step, outcome
+	}
+}
+
+// hasAuthority tells whether this member may still be master.
+func (m *member) hasAuthority() bool {
+	if m.config.Mode == v1alpha1.ModeSentinel {
+		return true
+	}
+	l := m.lease.observed(m.now(), m.leaseTime())
+	return l.Holder == m.opts.Name && l.Boot == m.boot && m.now()-l.RenewedAt < l.Duration
+}
+
+// handoverStep carries one step out.
+func (m *member) handoverStep(ctx context.Context, h *handoverRun, step plan.HandoverStep) (plan.Outcome, error) {
+	short, cancel := context.WithTimeout(ctx, actionTime)
+	defer cancel()
+	switch step {
+	case plan.HandoverPause:
+		h.pausedAt = m.now()
+		h.pauseEnd = h.pausedAt + pauseTime
+		return done(m.client.PauseWrites(short, pauseTime))
+	case plan.HandoverWait:
+		return done(m.awaitCandidate(ctx, h))
+	case plan.HandoverFence:
+		if err := m.fence(short); err != nil {
+			return plan.Unknown, err
+		}
+		if !m.fenced {
+			return plan.Unknown, errors.New("the server was killed")
+		}
+		return plan.Succeeded, nil
+	case plan.HandoverMove:
+		return m.move(ctx, h)
+	case plan.HandoverFollow:
+		return done(m.client.FollowFenced(short, h.to.Address))
+	case plan.HandoverTakeover:
+		long, cancel := context.WithTimeout(ctx, takeoverTime)
+		defer cancel()
+		return done(m.peers.call(long, "POST", h.agent, "/takeover", takeoverBody{Term: h.term, From: m.opts.Name, ReplID: h.history.ReplID,
+			Offset: h.history.Offset, PausedMS: (m.now() - h.pausedAt).Milliseconds()}, nil))
+	case plan.HandoverFinish:
+		m.decided.Role = v1alpha1.RoleReplica
+		err := m.setRole(ctx, m.opts.Name, v1alpha1.RoleReplica)
+		return done(errors.Join(err, m.client.KillClients(short), m.client.Unpause(short)))
+	case plan.HandoverUndo:
+		if m.fenced {
+			if err := m.client.SetMinReplicas(short, m.config.MinReplicasToWrite); err != nil {
+				return plan.Unknown, err
+			}
+			m.fenced = false
+		}
+		return done(m.client.Unpause(short))
+	case plan.HandoverLeave:
+		return done(m.client.Unpause(short))
+	}
+	return plan.Refused, fmt.Errorf("unknown step %d", step)
+}
+
+func done(err error) (plan.Outcome, error) {
+	if err != nil {
+		return plan.Unknown, err
+	}
+	return plan.Succeeded, nil
+}
+
+// awaitCandidate waits until the candidate has all that this server ever acknowledged. In mode Sentinel that is every
+// replica whose link is up: the Sentinels may choose any of them.
+func (m *member) awaitCandidate(ctx context.Context, h *handoverRun) error {
+	ctx, cancel := context.WithTimeout(ctx, catchUpTime)
+	defer cancel()
+	var err error
+	if h.history, err = m.client.Status(ctx); err != nil {
+		return err
+	}
+	clients := []*redis.Client{h.client}
+	if m.config.Mode == v1alpha1.ModeSentinel {
+		clients = m.replicaClients()
+	}
+	every := time.NewTicker(glance)
+	defer every.Stop()
+	for _, c := range clients {
+		for {
+			s, err := c.Status(ctx)
+			if err == nil && s.LinkUp && s.MasterAddress == m.opts.address() && s.ReplID == h.history.ReplID && s.Offset >= h.history.Offset {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("%s has %d of %d bytes, link up %v: %w", c.Address(), s.Offset, h.history.Offset, s.LinkUp, errors.Join(err, ctx.Err()))
+			case <-every.C:
+			}
+		}
+	}
+	return nil
+}
+
+// replicaClients are those of the members that follow this one.
+func (m *member) replicaClients() []*redis.Client {
+	members, _ := m.peers.observed()
+	var out []*redis.Client
+	for _, peer := range members {
+		if peer.Reachable && peer.Server.LinkUp && peer.Server.MasterAddress == m.opts.address() {
+			if _, _, client, ok := m.peers.find(peer.Name); ok {
+				out = append(out, client)
+			}
+		}
+	}
+	return out
+}
+
+// move moves the authority.
+func (m *member) move(ctx context.Context, h *handoverRun) (plan.Outcome, error) {
+	if m.config.Mode == v1alpha1.ModeSentinel {
+		return m.moveSentinels(ctx, h)
+	}
+	var err error
+	h.term, err = m.give(ctx, h.to.Name, h.to.Boot)
+	switch {
+	case err == nil:
+		return plan.Succeeded, nil
+	case errors.Is(err, errLeaseMoved):
+		return plan.Refused, err
+	}
+	return plan.Unknown, err
+}
+
+// moveSentinels makes a Sentinel fail over, and waits until a replica is promoted.
+func (m *member) moveSentinels(ctx context.Context, h *handoverRun) (plan.Outcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, promoteTime)
+	defer cancel()
+	_, sentinels := m.peers.observed()
+	err := errors.New("no Sentinel that answers monitors this member")
+	asked := false
+	for _, s := range sentinels {
+		if asked || !s.Reachable || s.MasterAddress != m.opts.address() {
+			continue
+		}
+		if err = m.askFailover(ctx, s.Address); err == nil {
+			asked = true
+		} else if !redis.IsRefusal(err) {
+			return plan.Unknown, err
+		}
+	}
+	if !asked {
+		return plan.Refused, err
+	}
+	every := time.NewTicker(glance)
+	defer every.Stop()
+	members, _ := m.peers.observed()
+	for {
+		for _, peer := range members {
+			_, pod, client, ok := m.peers.find(peer.Name)
+			if !ok || !peer.Reachable {
+				continue
+			}
+			if s, err := client.Status(ctx); err == nil && s.Role == v1alpha1.RoleMaster {
+				h.to, h.agent = peer, pod.Agent
+				return plan.Succeeded, nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return plan.Unknown, fmt.Errorf("no replica was promoted: %w", ctx.Err())
+		case <-every.C:
+		}
+	}
+}
+
+// endHandover reports how a handover ended.
+func (m *member) endHandover(ctx context.Context, h *handoverRun, err error) error {
+	status := v1alpha1.HandoverStatus{Phase: v1alpha1.HandoverSucceeded, From: m.opts.Name, To: h.to.Name}
+	if h.pausedAt != 0 {
+		status.Milliseconds = (m.now() - h.pausedAt).Milliseconds()
+		m.metrics.handoverSeconds.Observe(float64(status.Milliseconds) / 1000)
+	}
+	if err != nil {
+		m.handoverFailed = m.now()
+		status.Phase, status.To, status.Message = v1alpha1.HandoverFailed, "", err.Error()
+	}
+	m.log.Info("handover ended", "to", h.to.Name, "phase", status.Phase, "milliseconds", status.Milliseconds, "message", status.Message)
+	if m.handover != nil {
+		status.ID = m.handover.ID
+		m.handover.reply <- status
+		m.handover = nil
+	}
+	m.peers.nudge(ctx)
+	m.refresh.Store(true)
+	return err
+}

@@ -1,0 +1,403 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"redstart.dev/redstart/api/v1alpha1"
+	"redstart.dev/redstart/internal/plan"
+	"redstart.dev/redstart/internal/redis"
+)
+
+const (
+	// starting is how often a server that was just started is looked at.
+	starting = 10 * time.Millisecond
+	// stopTime is how long a member that has to stop may look for a successor.
+	stopTime = 8 * time.Second
+	// upTime is how long ago a server that is up answered at most.
+	upTime = time.Second
+	// noteTime is how often the replication offset is written down.
+	noteTime = time.Second
+	// actionTime bounds one action on the own server.
+	actionTime = 500 * time.Millisecond
+	// hurry is how many turns may follow on each other without a pause.
+	hurry = 10
+)
+
+// member is the agent of one redis-server.
+type member struct {
+	*base
+	client  *redis.Client
+	memory  memory
+	noted   memory
+	notedAt time.Duration
+
+	// What was last seen of the server, since its start.
+	seen       v1alpha1.ServerStatus
+	startedAt  time.Duration
+	answeredAt time.Duration
+	live       bool // it was open or its link up
+	fenced     bool
+	lostAt     time.Duration // since when there is no master, as far as this member knows
+
+	inForce        map[string]string
+	pending        []string
+	applied        *v1alpha1.AgentConfig
+	serverPassword string // that the server has
+
+	decided        plan.Decision
+	remembered     plan.Memory
+	sentinelsSince time.Duration // since when a majority of the Sentinels answers
+	configError    string
+	failover       *v1alpha1.FailoverStatus
+	wasMaster      bool
+	former         string // the master before this member, as far as it knows
+	openedFor      *takeoverCall
+
+	stopping       bool
+	stopBy         time.Duration
+	handover       *handoverCall
+	handoverFailed time.Duration
+	force          bool
+	takeover       *takeoverCall
+	calls          chan any // *handoverCall and *takeoverCall
+}
+
+func newMember(b *base) (*member, error) {
+	m := &member{base: b, client: redis.NewClient(b.opts.address(), ""), calls: make(chan any)}
+	if _, err := loadJSON(b.opts.Dir, memoryFile, &m.memory); err != nil {
+		// Not to know what the data is would be taken for an empty member, and that for a loss.
+		return nil, err
+	}
+	return m, nil
+}
+
+// run is the loop, until the member stopped. The end of stop is SIGTERM.
+func (m *member) run(ctx context.Context, stop <-chan struct{}) error {
+	defer m.client.Close()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	quick := 0
+	for {
+		select {
+		case <-timer.C:
+		case <-m.wake:
+		case <-m.server.done():
+		case call := <-m.calls:
+			m.take(ctx, call)
+		case <-stop:
+			m.log.Info("stopping")
+			m.stopping, m.stopBy, stop = true, m.now()+stopTime, nil
+			m.refresh.Store(true)
+		}
+		acted, err := m.turn(ctx)
+		if errors.Is(err, errStop) {
+			return m.shutDown(ctx)
+		}
+		wait := min(tick, max(m.decided.Next-m.now(), time.Millisecond))
+		if m.decided.Next == 0 {
+			wait = tick
+		}
+		if m.server.running() && m.answeredAt < m.startedAt {
+			wait = min(wait, starting)
+		}
+		if quick++; !acted && err == nil {
+			quick = 0
+		} else if quick < hurry && err == nil {
+			wait = 0
+		} else {
+			wait = min(wait, 5*starting)
+		}
+		timer.Reset(wait)
+	}
+}
+
+// errStop ends the loop.
+var errStop = errors.New("stop")
+
+// turn observes, decides and acts once. acted tells whether there was anything to do.
+func (m *member) turn(ctx context.Context) (acted bool, err error) {
+	defer func() { m.turned.Store(int64(m.now())) }()
+	m.noticeExit()
+	v := m.cluster.View()
+	if !m.takeConfig(v) {
+		m.publish("waiting for the configuration: ConfigMap " + m.opts.Redis + " and its Secrets")
+		if m.stopping {
+			return false, errStop
+		}
+		return false, nil
+	}
+	if v.Lease != nil {
+		m.lease.watched(*v.Lease, m.now())
+	}
+	m.peers.update(ctx, v, m.password)
+	if m.refresh.Swap(false) {
+		m.lookAround(ctx)
+	} else {
+		m.peers.askSoon(ctx)
+	}
+	m.lookAtServer(ctx)
+	m.decided = plan.DecideMember(m.observe(v))
+	m.remembered = m.decided.Memory
+	m.noticeMaster(ctx)
+	m.publish(m.decided.Why)
+	for _, a := range m.decided.Actions {
+		if err = m.act(ctx, a); err != nil {
+			break
+		}
+		m.publish(m.decided.Why)
+	}
+	if err != nil && !errors.Is(err, errStop) {
+		m.complain("could not act", err)
+	}
+	m.answerTakeover(err)
+	if !m.server.running() && !errors.Is(err, errStop) && !time.Now().Before(m.server.notBefore) {
+		m.startServer()
+		acted = true
+	}
+	m.note(false)
+	m.applyConfig(ctx)
+	return acted || len(m.decided.Actions) > 0, err
+}
+
+// lookAround reads the Lease and asks everybody, at the same time.
+func (m *member) lookAround(ctx context.Context) {
+	read := make(chan struct{})
+	m.working.Go(func() {
+		defer close(read)
+		ctx, cancel := context.WithTimeout(ctx, askTime)
+		defer cancel()
+		if err := m.readLease(ctx); err != nil {
+			m.log.Debug("the Lease was not read", "error", err)
+		}
+	})
+	m.peers.ask(ctx)
+	<-read
+}
+
+func (m *member) noticeExit() {
+	exit, ended := m.server.reap()
+	if !ended {
+		return
+	}
+	m.note(true)
+	// What it said last is kept: it is what the data on disk comes from.
+	m.seen.Up, m.seen.Loading, m.seen.PID, m.live, m.fenced = false, false, 0, false, true
+	m.decided.Why = "the server ended: " + exit.String()
+	m.refresh.Store(true)
+}
+
+// noticeMaster records a change of master: also one that the Sentinels made without asking this agent.
+func (m *member) noticeMaster(ctx context.Context) {
+	if f := m.decided.Follows; f != "" && f != m.opts.Name {
+		m.former = f
+	}
+	master := m.seen.Up && m.seen.Role == v1alpha1.RoleMaster
+	if master && !m.wasMaster && !m.fenced && m.decided.Role == v1alpha1.RoleMaster {
+		m.becameMaster(ctx)
+	}
+	m.wasMaster = m.wasMaster && master
+}
+
+func (m *member) startServer() {
+	m.serverPassword = m.password
+	m.client.SetPassword(m.password)
+	m.inForce = map[string]string{}
+	for name, value := range m.config.Config {
+		if _, owned := redis.Owned(name); !owned {
+			m.inForce[name] = value
+		}
+	}
+	m.pending, m.applied = nil, m.config
+	conf := redis.MemberConf{IP: m.opts.IP, Port: m.opts.Port, Dir: m.opts.Dir, Password: m.password,
+		MaxLagSeconds: m.config.MaxLagSeconds, Settings: m.inForce}
+	if err := m.server.start("redis.conf", conf.Render()); err != nil {
+		m.complain("the server does not start", err)
+		return
+	}
+	m.startedAt, m.fenced = m.now(), true
+}
+
+// lookAtServer asks the own server how it is.
+func (m *member) lookAtServer(ctx context.Context) {
+	if !m.server.running() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	before := m.seen
+	s, err := m.client.Status(ctx)
+	now := m.now()
+	switch {
+	case err == nil:
+		m.seen, m.answeredAt = s, now
+	case redis.IsLoading(err):
+		m.seen.Up, m.seen.Loading, m.answeredAt = true, true, now
+	default:
+		if m.answeredAt >= m.startedAt {
+			m.complain("the server does not answer", err)
+		}
+	}
+	m.seen.Up = m.answeredAt >= m.startedAt && now-m.answeredAt < upTime
+	m.seen.PID, m.seen.Address = m.server.pid(), m.opts.address()
+	open := m.seen.Up && m.seen.Role == v1alpha1.RoleMaster && !m.fenced
+	if open || m.seen.LinkUp {
+		m.live, m.lostAt = true, 0
+	} else if m.lostAt == 0 && m.live {
+		m.lostAt = now
+	}
+	if before.LinkUp && !m.seen.LinkUp {
+		m.nudge()
+	}
+}
+
+// self is this member as it reports itself.
+func (m *member) self() v1alpha1.AgentStatus {
+	lease := m.lease.observed(m.now(), m.leaseTime())
+	s := v1alpha1.AgentStatus{
+		Name: m.opts.Name, Boot: m.boot, Role: m.decided.Role, Fenced: m.fenced, Stopping: m.stopping,
+		Server: m.seen, Term: m.memory.Term, Follows: m.decided.Follows, Candidate: m.decided.Candidate,
+		APIReachable: lease.APIReachable, PendingRestart: m.pending, LastFailover: m.failover,
+	}
+	if lease.APIReachable {
+		s.APIReachableMS = (m.now() - lease.ReachableSince).Milliseconds()
+	}
+	if m.config != nil && m.config.Mode == v1alpha1.ModeSentinel && m.sentinelsSince != 0 {
+		s.SentinelsReachableMS = (m.now() - m.sentinelsSince).Milliseconds()
+	}
+	if m.inForce != nil {
+		s.ConfigHash = redis.SettingsHash(m.inForce)
+	}
+	// A server that loaded an append-only file lost its history, one that loaded a snapshot has it; one without any key
+	// has none.
+	if has := m.seen.Up && !m.seen.Loading && (m.seen.Offset > 0 || m.seen.Keys == 0); !m.live && !has {
+		s.LastReplID, s.LastOffset = m.memory.ReplID, m.memory.Offset
+	}
+	up := m.seen.Up && !m.seen.Loading
+	switch s.Role {
+	case v1alpha1.RoleMaster:
+		s.Ready = up && m.seen.Role == v1alpha1.RoleMaster && !m.fenced
+	case v1alpha1.RoleReplica:
+		s.Ready = up && m.seen.Role == v1alpha1.RoleReplica && m.seen.LinkUp
+	}
+	return s
+}
+
+// publish makes the status what others are told from now on.
+func (m *member) publish(message string) {
+	s := m.self()
+	s.Message = message
+	m.status.Store(&s)
+}
+
+func (m *member) observe(v View) plan.Observation {
+	now := m.now()
+	members, sentinels := m.peers.observed()
+	m.trackSentinels(sentinels, now)
+	o := plan.Observation{
+		Now: now, Config: *m.config, Peers: members, Sentinels: sentinels,
+		Lease:         m.lease.observed(now, m.leaseTime()),
+		ServerRunning: m.server.running(), ServerStartedAt: m.startedAt, ServerAnsweredAt: m.answeredAt,
+		HandoverFailedAt: m.handoverFailed, HandoverForce: m.force, StopBy: m.stopBy, Memory: m.remembered,
+		Self: plan.Member{AgentStatus: m.self(), Address: m.opts.address(), Reachable: true, AskedAt: now},
+	}
+	for _, p := range v.Pods {
+		if p.Name == m.opts.Name {
+			o.Self.Label = p.Label
+		}
+	}
+	if m.handover != nil {
+		o.HandoverWanted, o.HandoverTo = true, m.handover.To
+	}
+	if m.takeover != nil {
+		o.Takeover = &m.takeover.Takeover
+	}
+	return o
+}
+
+// trackSentinels keeps since when a majority of the Sentinels answers.
+func (m *member) trackSentinels(all []plan.Sentinel, now time.Duration) {
+	n := 0
+	for _, s := range all {
+		if s.Reachable {
+			n++
+		}
+	}
+	switch {
+	case n*2 <= int(m.config.Sentinels):
+		m.sentinelsSince = 0
+	case m.sentinelsSince == 0:
+		m.sentinelsSince = now
+	}
+}
+
+// note writes the replication history down while the server lives it, now and then or at once.
+func (m *member) note(atOnce bool) {
+	if m.live && m.seen.ReplID != "" && m.seen.Up {
+		m.memory.ReplID, m.memory.Offset = m.seen.ReplID, m.seen.Offset
+	}
+	if m.memory == m.noted || !atOnce && m.now()-m.notedAt < noteTime {
+		return
+	}
+	m.notedAt = m.now()
+	if err := saveJSON(m.opts.Dir, memoryFile, m.memory, false); err != nil {
+		m.complain("the offset is not written down", err)
+		return
+	}
+	m.noted = m.memory
+}
+
+// applyConfig brings a running server to the configuration wanted, as far as that goes without a restart.
+func (m *member) applyConfig(ctx context.Context) {
+	if m.applied == m.config || !m.seen.Up || m.seen.Loading {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*actionTime)
+	defer cancel()
+	wanted := map[string]string{}
+	for name, value := range m.config.Config {
+		if _, owned := redis.Owned(name); !owned {
+			wanted[name] = value
+		}
+	}
+	now, restart, err := m.client.ApplySettings(ctx, m.inForce, wanted)
+	minReplicas := m.config.MinReplicasToWrite
+	if m.fenced {
+		minReplicas = redis.FenceReplicas
+	}
+	if err == nil {
+		err = m.client.SetDurability(ctx, minReplicas, m.config.MaxLagSeconds)
+	}
+	if err != nil {
+		m.complain("the configuration is not applied", err)
+		m.configError = err.Error()
+	} else {
+		m.log.Info("configuration applied", "restartNeeded", restart)
+		m.configError = ""
+	}
+	m.inForce, m.pending, m.applied = now, restart, m.config
+}
+
+// shutDown ends the server, which saves as it is configured to, and returns when it is gone.
+func (m *member) shutDown(ctx context.Context) error {
+	m.note(true)
+	m.publish("stopping")
+	if m.server.process == nil {
+		return nil
+	}
+	// The kubelet's SIGKILL is the bound that counts; a server that hangs is not waited for.
+	bound := time.Hour
+	if m.now()-m.answeredAt > upTime {
+		bound = 0
+	}
+	ctx, cancel := context.WithTimeout(ctx, bound)
+	defer cancel()
+	exit := m.server.process.Stop(ctx, terminate)
+	m.log.Info("server stopped", "exit", exit.String())
+	if exit.Code != 0 {
+		return fmt.Errorf("stop the server: %s", exit)
+	}
+	return nil
+}
