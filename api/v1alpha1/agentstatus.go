@@ -20,7 +20,7 @@ type AgentStatus struct {
 	Term int64 `json:"term"`
 	// Follows is the member that this one takes for master, empty while it takes none.
 	Follows string `json:"follows,omitempty"`
-	// APIReachable: the Kubernetes API answered within the last two fifths of the lease's duration.
+	// APIReachable: the Kubernetes API answered within the last three tenths of the lease's duration.
 	APIReachable bool `json:"apiReachable"`
 	// APIReachableMS is for how long that has held without a break in this run of the agent, in milliseconds.
 	APIReachableMS int64 `json:"apiReachableMilliseconds,omitempty"`

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -23,8 +24,8 @@ const (
 
 // APITimeout is after how long without any answer an agent takes the API for unreachable (AgentStatus.APIReachable), for a
 // Lease of that duration. It is shorter than what a holder lives on its last renewal: when the API goes away for all, the
-// others say so before the holder has to fence. Agents ask the API for something at least every quarter of it.
-func APITimeout(lease time.Duration) time.Duration { return lease * 2 / 5 }
+// others say so before the holder has to fence. Agents ask the API for something at least every third of it.
+func APITimeout(lease time.Duration) time.Duration { return lease * 3 / 10 }
 
 // duration of the Lease.
 func (o *Observation) duration() time.Duration {
@@ -58,24 +59,30 @@ func (o *Observation) leaseMembers() int32 {
 	return o.Config.Replicas
 }
 
-// backed tells whether a majority of the members, this holder included, cannot reach the API and follow this holder. Each
-// answer is good for as long as a renewal is, and those who can reach the API again wait for as long before they agree that
-// the Lease is over (see consent): that a majority here and consents there never overlap is what makes it safe.
-func (o *Observation) backed() bool {
-	if o.Lease.APIReachable {
-		return false
-	}
-	members, n := o.leaseMembers(), int32(0)
+// backedUntil is until when a majority of the members is known to follow this holder, which counts itself, without reaching
+// the API; 0 when there is no such majority. Each answer is good for as long as a renewal is, and those who can reach the API
+// again wait for longer before they agree that the Lease is over (see consent): that a majority here and consents there
+// never overlap is what makes it safe.
+func (o *Observation) backedUntil() time.Duration {
+	members, need := o.leaseMembers(), int(o.leaseMembers()/2+1)
 	if Ordinal(o.Self.Name) < members {
-		n++
+		need--
 	}
+	if need == 0 {
+		return o.Now + o.duration() - o.margin()
+	}
+	var buf [8]time.Duration
+	asked := buf[:0]
 	for i := range o.Peers {
-		p := &o.Peers[i]
-		if Ordinal(p.Name) < members && p.Reachable && !p.APIReachable && p.Follows == o.Self.Name && o.Now-p.AskedAt < o.duration()-o.margin() {
-			n++
+		if p := &o.Peers[i]; Ordinal(p.Name) < members && p.AskedAt > 0 && !p.APIReachable && p.Follows == o.Self.Name {
+			asked = append(asked, p.AskedAt)
 		}
 	}
-	return n > members/2
+	if len(asked) < need {
+		return 0
+	}
+	slices.Sort(asked)
+	return asked[len(asked)-need] + o.duration() - o.margin()
 }
 
 // consent tells whether so many members have not backed the holder for a whole lease period that it cannot have had a
@@ -91,7 +98,7 @@ func (o *Observation) consent() bool {
 		p := &o.Peers[i]
 		switch {
 		case Ordinal(p.Name) >= members:
-		case p.Reachable && o.Now-p.AskedAt <= fresh && p.APIReachable && p.APIReachableMS >= d.Milliseconds():
+		case p.Name != o.Lease.Holder && p.Reachable && o.Now-p.AskedAt <= fresh && p.APIReachable && p.APIReachableMS >= d.Milliseconds():
 		case !p.Reachable && p.Terminated && o.Now-p.TerminatedAt >= d:
 		default:
 			against++

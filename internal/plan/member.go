@@ -88,10 +88,18 @@ func (m *decider) recall() {
 // asHolder decides while the Lease names this run of this agent.
 func (m *decider) asHolder() {
 	s := &m.Self.Server
-	lapsed := m.Now >= m.deadline()
+	until := m.deadline()
+	if s.Role == v1alpha1.RoleMaster && !m.Self.Fenced {
+		// Once fenced, only a renewal counts: what the others say cannot tell whether somebody took over in between.
+		until = max(until, m.backedUntil())
+	}
+	if m.alone() {
+		until = m.Now + m.duration()
+	}
+	lapsed := m.Now >= until
 	m.d.Memory.VacantSince = 0
 	m.d.Follows = m.Self.Name
-	m.lookAt(m.deadline())
+	m.lookAt(until)
 	switch {
 	case !m.ServerRunning || s.Up && s.Loading:
 		m.why("the server died while this member held the Lease")
@@ -102,7 +110,7 @@ func (m *decider) asHolder() {
 		m.do(KillServer{})
 		m.release()
 		return
-	case !s.Up && lapsed && !m.backed():
+	case !s.Up && lapsed:
 		m.why("the Lease ran out, and the server does not answer to be fenced")
 		m.do(KillServer{})
 		return
@@ -110,7 +118,7 @@ func (m *decider) asHolder() {
 		m.why("the server does not answer")
 		return
 	case m.Self.Open() && m.Self.Term == m.Lease.Term:
-		m.asMaster(lapsed)
+		m.asMaster(until)
 		return
 	case m.Handover != HandoverNone:
 		m.why("handing over: %s", m.Handover)
@@ -142,20 +150,19 @@ func (m *decider) asHolder() {
 	m.mayOpen()
 }
 
-// asMaster keeps an open master going.
-func (m *decider) asMaster(lapsed bool) {
-	if lapsed && !m.alone() && !m.backed() {
+// asMaster keeps a master open, which may be so until then.
+func (m *decider) asMaster(until time.Duration) {
+	if m.Now >= until {
 		m.why("the Lease could not be renewed for %s", (m.Now - m.Lease.RenewedAt).Round(time.Second/10))
 		m.do(Fence{})
 		m.renew()
 		return
 	}
 	m.why("master of term %d", m.Lease.Term)
-	if !lapsed {
-		m.d.Until = m.deadline()
-	} else {
-		m.why("master of term %d; the API is away, and the other members still follow", m.Lease.Term)
-		m.lookAt(m.Now + fresh)
+	m.d.Until = until
+	if m.Now-m.Lease.RenewedAt > RenewEvery+fresh {
+		m.why("master of term %d; the Lease cannot be renewed: asking the others whether they still follow", m.Lease.Term)
+		m.d.Until = min(until, m.Now+fresh)
 		m.pollStale()
 	}
 	m.demoteOthers()

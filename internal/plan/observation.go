@@ -75,6 +75,7 @@ type Memory struct {
 
 // Member is one member as the observer knows it.
 type Member struct {
+	// AgentStatus is the last answer of its agent; it is kept while the agent does not answer.
 	v1alpha1.AgentStatus
 	// Address at which its server is reached now, HOST:PORT; empty while its pod has none.
 	Address string
