@@ -34,12 +34,16 @@ type applier struct {
 }
 
 // apply makes an object of r as it is wanted. The error is a takenError when an object of that name belongs to somebody else.
-func (a applier) apply(ctx context.Context, r *v1alpha1.Redis, wanted client.Object) error {
+//
+// done remembers, by kind and name, the version that the last application made. A version that has not changed since is not applied to
+// again, should the API server have taken something that was applied for something else.
+func (a applier) apply(ctx context.Context, r *v1alpha1.Redis, wanted client.Object, done map[string]string) error {
 	kind := wanted.GetObjectKind().GroupVersionKind().Kind
 	want, err := toApply(wanted)
 	if err != nil {
 		return fmt.Errorf("encode %s %s: %w", kind, wanted.GetName(), err)
 	}
+	key := kind + "/" + wanted.GetName()
 	live, err := a.get(ctx, wanted)
 	if err != nil {
 		return fmt.Errorf("read %s %s: %w", kind, wanted.GetName(), err)
@@ -52,14 +56,21 @@ func (a applier) apply(ctx context.Context, r *v1alpha1.Redis, wanted client.Obj
 		if err != nil {
 			return fmt.Errorf("decode %s %s: %w", kind, wanted.GetName(), err)
 		}
-		if contains(have, want.Object) {
+		if contains(have, want.Object) || done[key] == version(want, live) {
 			return nil
 		}
 	}
-	if err := a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(want), client.FieldOwner(name), client.ForceOwnership); err != nil {
+	applied := want.DeepCopy()
+	if err := a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(applied), client.FieldOwner(name), client.ForceOwnership); err != nil {
 		return fmt.Errorf("apply %s %s: %w", kind, wanted.GetName(), err)
 	}
+	done[key] = version(want, applied)
 	return nil
+}
+
+// version is what was wanted and what the API server made of it.
+func version(want *unstructured.Unstructured, live client.Object) string {
+	return want.GetAnnotations()[annotationApplied] + "@" + live.GetResourceVersion()
 }
 
 // get reads the live object, or nil when there is none. What the cache does not have may still exist, without our label.

@@ -52,11 +52,13 @@ type memory struct {
 	// secretName was there at secretSeen.
 	secretName string
 	secretSeen time.Time
+	// applied are the versions of the objects that the operator applied last; see applier.
+	applied map[string]string
 	// deleted is the pod that the operator deleted last: until it is gone from the cache, what the cache says is old.
 	deleted types.UID
 	// failover is the last one that was told in an event.
 	failover time.Time
-	// resize is not tried again before this time.
+	// resizeAfter is when a handover that a smaller size needs is tried again.
 	resizeAfter time.Time
 }
 
@@ -99,7 +101,7 @@ func (c *redisController) remember(key types.NamespacedName, uid types.UID) *mem
 	if m, ok := c.memories.Load(key); ok && m.(*memory).uid == uid {
 		return m.(*memory)
 	}
-	m := &memory{uid: uid}
+	m := &memory{uid: uid, applied: map[string]string{}}
 	c.memories.Store(key, m)
 	return m
 }

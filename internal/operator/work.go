@@ -40,7 +40,7 @@ func (c *redisController) work(ctx context.Context, r *v1alpha1.Redis, mem *memo
 	if live.members != nil {
 		next = nextSize(ptr.Deref(live.members.Spec.Replicas, 1), want, o.members)
 	}
-	if err := c.applyAll(ctx, r, live, next.replicas); err != nil {
+	if err := c.applyAll(ctx, r, mem, live, next.replicas); err != nil {
 		return doing{}, lookBusy, err
 	}
 	if d, wait, err := c.handOver(ctx, r, o, token); d.reason != "" || err != nil {
@@ -98,7 +98,7 @@ func explain(d doing, err error) (doing, error) {
 }
 
 // applyAll applies every object but the Secret.
-func (c *redisController) applyAll(ctx context.Context, r *v1alpha1.Redis, live sets, replicas int32) error {
+func (c *redisController) applyAll(ctx context.Context, r *v1alpha1.Redis, mem *memory, live sets, replicas int32) error {
 	all, err := objects.Build(r, objects.Options{Replicas: replicas, AgentImage: c.agentImage})
 	if err != nil {
 		return err
@@ -108,7 +108,7 @@ func (c *redisController) applyAll(ctx context.Context, r *v1alpha1.Redis, live 
 			objects.KeepAgentImage(s, live.members)
 			objects.KeepAgentImage(s, live.sentinels)
 		}
-		if err := c.applier.apply(ctx, r, obj); err != nil {
+		if err := c.applier.apply(ctx, r, obj, mem.applied); err != nil {
 			return err
 		}
 	}

@@ -129,7 +129,6 @@ func claim(r *v1alpha1.Redis) corev1.PersistentVolumeClaim {
 		modes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}
 	}
 	return corev1.PersistentVolumeClaim{
-		TypeMeta: typeMeta(corev1.SchemeGroupVersion, "PersistentVolumeClaim"),
 		// No owner reference: the retention policy alone says how long a claim lives.
 		ObjectMeta: metav1.ObjectMeta{Name: volumeData, Labels: maps.Clone(Selector(r, v1alpha1.ComponentMember))},
 		Spec: corev1.PersistentVolumeClaimSpec{
