@@ -245,7 +245,7 @@ func (m *decider) open(term int64, before time.Duration) {
 	for i := range m.Peers {
 		p := &m.Peers[i]
 		suspect := p.ServerOpen || p.Name == m.d.Memory.Master && !p.Refused && !(p.Terminated && !p.Reachable)
-		if suspect && p.Address != "" && !(p.Reachable && !p.Open() && m.Now-p.AskedAt <= fresh) {
+		if suspect && p.Address != "" && !(p.Reachable && p.Shut() && m.Now-p.AskedAt <= fresh) {
 			m.do(DemoteServer{Name: p.Name, Address: p.Address})
 		}
 	}

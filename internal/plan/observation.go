@@ -79,7 +79,7 @@ type Member struct {
 	v1alpha1.AgentStatus
 	// Address at which its server is reached now, HOST:PORT; empty while its pod has none.
 	Address string
-	// Label is the value of the label redis-role on its pod.
+	// Label is the value of the label redis-role on its pod, with what this agent itself wrote last.
 	Label v1alpha1.Role
 	// Reachable: its agent answered the last question. AskedAt is when the question was *sent* that AgentStatus answers.
 	Reachable bool
@@ -159,6 +159,12 @@ func Ordinal(name string) int32 {
 // Open tells whether the member's server takes writes, as far as its agent knows.
 func (m *Member) Open() bool {
 	return m.Server.Up && !m.Server.Loading && m.Server.Role == v1alpha1.RoleMaster && !m.Fenced
+}
+
+// Shut tells whether the member's server answers and takes no writes, as far as its agent knows. A member that is neither
+// Open nor Shut may do anything.
+func (m *Member) Shut() bool {
+	return m.Loaded() && (m.Server.Role == v1alpha1.RoleReplica || m.Fenced)
 }
 
 // Empty tells whether the member holds no data: no keys, and its agent never saw it hold any under any master.

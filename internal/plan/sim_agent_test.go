@@ -330,6 +330,9 @@ func (a *agent) act(action Action, done func(ok bool)) {
 	case SetRoleLabel:
 		if p := w.byName(x.Pod); p != nil && w.apiUp && !n.apiCut {
 			p.label = x.Role
+			if m := a.peers[x.Pod]; m != nil {
+				m.Label = x.Role
+			}
 		}
 	case Poll:
 		a.askAll()
