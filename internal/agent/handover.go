@@ -58,13 +58,13 @@ func (m *member) take(ctx context.Context, call any) {
 			c.reply <- v1alpha1.HandoverStatus{ID: c.ID, Phase: v1alpha1.HandoverRunning, To: m.opts.Name}
 			return
 		}
-		err := m.canHandOver(c.To)
-		if err != nil {
+		// What the candidates said last may be a second old.
+		m.lookAround(ctx)
+		if err := m.canHandOver(c.To); err != nil {
 			c.reply <- v1alpha1.HandoverStatus{ID: c.ID, Phase: v1alpha1.HandoverFailed, From: m.opts.Name, Message: err.Error()}
 			return
 		}
 		m.handover = c
-		m.refresh.Store(true)
 	}
 }
 
