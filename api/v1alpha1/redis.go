@@ -1,6 +1,8 @@
 package v1alpha1
 
 import (
+	"maps"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,6 +29,10 @@ const (
 // +kubebuilder:subresource:status
 // +kubebuilder:subresource:scale:specpath=.spec.replicas,statuspath=.status.replicas,selectorpath=.status.selector
 // +kubebuilder:resource:shortName=rd,categories=all,path=redises
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 40",message="metadata.name: expected at most 40 characters: lower case letters, digits and '-', beginning with a letter"
+// +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.service) || !has(self.spec.service.masterName) || !(self.spec.service.masterName in [self.metadata.name + '-members', self.metadata.name + '-sentinel'])",message="spec.service.masterName: another Service of this Redis has this name; choose another"
+// +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.service) || !has(self.spec.service.replicasName) || !(self.spec.service.replicasName in [self.metadata.name + '-members', self.metadata.name + '-sentinel'])",message="spec.service.replicasName: another Service of this Redis has this name; choose another"
+// +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.service) || (has(self.spec.service.masterName) ? self.spec.service.masterName : self.metadata.name) != (has(self.spec.service.replicasName) ? self.spec.service.replicasName : self.metadata.name + '-replicas')",message="spec.service.replicasName: the Service for writes has this name; choose another"
 // +kubebuilder:printcolumn:name="Mode",type=string,JSONPath=`.spec.mode`
 // +kubebuilder:printcolumn:name="Master",type=string,JSONPath=`.status.master`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.ready`
@@ -52,13 +58,33 @@ type RedisList struct {
 }
 
 // RedisSpec is what is wanted of a Redis.
+//
+// The rules say the same as validate.go.
+// +kubebuilder:validation:XValidation:rule="(has(self.mode) ? self.mode : 'Replication') == (has(oldSelf.mode) ? oldSelf.mode : 'Replication')",fieldPath=".mode",message="it cannot be changed; make another Redis"
+// +kubebuilder:validation:XValidation:rule="!has(self.mode) || self.mode != 'Standalone' || !has(self.replicas) || self.replicas == 1",fieldPath=".replicas",message="mode Standalone is one member; write 1, or choose mode Replication or Sentinel"
+// +kubebuilder:validation:XValidation:rule="!has(self.sentinel) || has(self.mode) && self.mode == 'Sentinel'",fieldPath=".sentinel",message="only mode Sentinel has Sentinels; write mode: Sentinel, or remove it"
+// +kubebuilder:validation:XValidation:rule="!has(self.durability) || !has(self.durability.minReplicasToWrite) || self.durability.minReplicasToWrite < (has(self.replicas) ? self.replicas : has(self.mode) && self.mode == 'Standalone' ? 1 : 3)",fieldPath=".durability",message="minReplicasToWrite: expected fewer than replicas"
+// +kubebuilder:validation:XValidation:rule="!has(self.shards)",fieldPath=".shards",message="not served yet; remove it"
+// +kubebuilder:validation:XValidation:rule="!has(self.replicasPerShard)",fieldPath=".replicasPerShard",message="not served yet; remove it"
+// +kubebuilder:validation:XValidation:rule="!has(self.users) || size(self.users) == 0",fieldPath=".users",message="not served yet; remove it"
+// +kubebuilder:validation:XValidation:rule="!has(self.tls)",fieldPath=".tls",message="not served yet; remove it"
+// +kubebuilder:validation:XValidation:rule="!has(self.networkPolicy)",fieldPath=".networkPolicy",message="not served yet; remove it"
+// +kubebuilder:validation:XValidation:rule="!has(self.gateway)",fieldPath=".gateway",message="not served yet; remove it"
+// +kubebuilder:validation:XValidation:rule="!has(self.backup)",fieldPath=".backup",message="not served yet; remove it"
+// +kubebuilder:validation:XValidation:rule="(has(self.storage) && has(self.storage.ephemeral) && self.storage.ephemeral) == (has(oldSelf.storage) && has(oldSelf.storage.ephemeral) && oldSelf.storage.ephemeral)",fieldPath=".storage",message="apart from retain it cannot be changed; make another Redis"
+// +kubebuilder:validation:XValidation:rule="(has(self.storage) && has(self.storage.storageClassName) ? [self.storage.storageClassName] : []) == (has(oldSelf.storage) && has(oldSelf.storage.storageClassName) ? [oldSelf.storage.storageClassName] : [])",fieldPath=".storage",message="apart from retain it cannot be changed; make another Redis"
+// +kubebuilder:validation:XValidation:rule="(has(self.storage) && has(self.storage.accessModes) && size(self.storage.accessModes) > 0 ? self.storage.accessModes : ['ReadWriteOnce']) == (has(oldSelf.storage) && has(oldSelf.storage.accessModes) && size(oldSelf.storage.accessModes) > 0 ? oldSelf.storage.accessModes : ['ReadWriteOnce'])",fieldPath=".storage",message="apart from retain it cannot be changed; make another Redis"
+// +kubebuilder:validation:XValidation:rule="quantity(has(self.storage) && has(self.storage.size) ? string(self.storage.size) : '1Gi').compareTo(quantity(has(oldSelf.storage) && has(oldSelf.storage.size) ? string(oldSelf.storage.size) : '1Gi')) == 0",fieldPath=".storage",message="apart from retain it cannot be changed; make another Redis"
 type RedisSpec struct {
 	// How the members are arranged: Standalone, Replication, Sentinel or Cluster. It cannot be changed later.
 	// Default: Replication.
+	// +kubebuilder:validation:XValidation:rule="self != 'Cluster'",message="Cluster is not served yet; write Standalone, Replication or Sentinel"
 	Mode Mode `json:"mode,omitempty"`
 
 	// Image of the members: any Redis from 6.2 or Valkey from 7.2 on. The engine is found, not declared. On one
 	// machine, the server found on PATH is run instead. Default: redis:7.2.
+	// +kubebuilder:validation:Pattern=`^\S+$`
+	// +kubebuilder:validation:MaxLength=512
 	Image string `json:"image,omitempty"`
 	// When the image is pulled: Always, IfNotPresent or Never.
 	// +kubebuilder:validation:Enum=Always;IfNotPresent;Never
@@ -69,6 +95,8 @@ type RedisSpec struct {
 
 	// Members, master and replicas together, in every mode but Cluster: 1 in Standalone, 1 to 32 otherwise.
 	// Default: 1 in Standalone, 3 otherwise.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=32
 	Replicas *int32 `json:"replicas,omitempty"`
 	// Masters of mode Cluster, 3 to 500. Default: 3.
 	Shards *int32 `json:"shards,omitempty"`
@@ -81,7 +109,11 @@ type RedisSpec struct {
 	// Settings of redis.conf by name, for example maxmemory: 512mb. What Redis can change while it runs is changed
 	// live; the rest by a rolling restart, master last. Settings that Redstart owns (port, dir, replicaof, ...)
 	// are refused by name.
-	Config map[string]string `json:"config,omitempty"`
+	// +kubebuilder:validation:XValidation:rule="self.all(name, size(name) <= 64 && name.matches('^[a-z][a-z0-9-]*$'))",message="expected names of settings of redis.conf in lower case, for example maxmemory"
+	// +kubebuilder:validation:XValidation:rule="!['aclfile', 'bind', 'bind-source-addr', 'daemonize', 'dir', 'enable-debug-command', 'enable-module-command', 'enable-protected-configs', 'include', 'loadmodule', 'logfile', 'masterauth', 'masteruser', 'min-replicas-max-lag', 'min-replicas-to-write', 'min-slaves-max-lag', 'min-slaves-to-write', 'pidfile', 'port', 'protected-mode', 'rename-command', 'replica-announced', 'replica-priority', 'replica-read-only', 'replicaof', 'requirepass', 'slave-priority', 'slave-read-only', 'slaveof', 'supervised', 'syslog-enabled', 'syslog-facility', 'syslog-ident', 'unixsocket', 'unixsocketperm', 'user'].exists(name, name in self)",message="Redstart sets port, bind, dir, logfile, daemonize, replicaof, requirepass, masterauth, user, aclfile, include, loadmodule and the like itself; use spec.auth, spec.storage and spec.durability, or leave them out"
+	// +kubebuilder:validation:XValidation:rule="self.all(name, !name.matches('^(cluster-|replica-announce-|sentinel|slave-announce-|tls-)'))",message="Redstart sets cluster-, sentinel, tls-, replica-announce- and slave-announce- settings itself; use spec.mode, spec.sentinel and spec.tls, or leave them out"
+	// +kubebuilder:validation:XValidation:rule="self.all(name, size(self[name]) <= 1024 && !self[name].matches('[\\n\\r\\x00]'))",message="expected values of one line of at most 1024 bytes"
+	Config Settings `json:"config,omitempty"`
 
 	// Where the data is kept. Default: 1Gi of the default storage class.
 	Storage *StorageSpec `json:"storage,omitempty"`
@@ -128,34 +160,70 @@ type RedisSpec struct {
 	// Labels and annotations that are added to every pod.
 	PodMetadata *PodMetadata `json:"podMetadata,omitempty"`
 	// Seconds that a member may take to hand over and stop, 5 to 3600. Default: 60.
+	// +kubebuilder:validation:Minimum=5
+	// +kubebuilder:validation:Maximum=3600
 	TerminationGracePeriodSeconds *int64 `json:"terminationGracePeriodSeconds,omitempty"`
 }
 
+// Setting is the value of one setting of redis.conf.
+// +kubebuilder:validation:MaxLength=1024
+type Setting = string
+
+// Settings are settings of redis.conf by name. It is a type of its own, with a copy function written by hand, because
+// the bound on the values needs one in the CRD, and the generator of copy functions does not know such maps.
+// +kubebuilder:object:generate=false
+// +kubebuilder:validation:MaxProperties=128
+type Settings map[string]Setting
+
+// DeepCopy returns a copy that shares nothing with s.
+func (s Settings) DeepCopy() Settings { return maps.Clone(s) }
+
+// DeepCopyInto copies s to out.
+func (s Settings) DeepCopyInto(out *Settings) { *out = s.DeepCopy() }
+
 // SentinelSpec describes the Sentinels of mode Sentinel.
+// +kubebuilder:validation:XValidation:rule="(has(self.quorum) ? self.quorum : 2) <= (has(self.replicas) ? self.replicas : 3)",fieldPath=".quorum",message="expected at most as many as there are Sentinels"
 type SentinelSpec struct {
 	// Sentinels, an odd number from 3 to 9. Default: 3.
+	// +kubebuilder:validation:Minimum=3
+	// +kubebuilder:validation:Maximum=9
+	// +kubebuilder:validation:XValidation:rule="self % 2 == 1",message="expected an odd number, so that there is a majority: 3, 5, 7 or 9"
 	Replicas *int32 `json:"replicas,omitempty"`
 	// Sentinels that must agree that the master is down, 2 to replicas. Default: a majority.
+	// +kubebuilder:validation:Minimum=2
 	Quorum *int32 `json:"quorum,omitempty"`
 	// How long a master must be silent before a Sentinel takes it for down (down-after-milliseconds),
 	// 500ms to 5m. Default: 5s.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('500ms') && duration(self) <= duration('5m')",message="expected a duration from 500ms to 5m"
 	DownAfter *metav1.Duration `json:"downAfter,omitempty"`
 	// How long a failover may take before it is tried again (failover-timeout), 2s to 30m. Default: 30s.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('2s') && duration(self) <= duration('30m')",message="expected a duration from 2s to 30m"
 	FailoverTimeout *metav1.Duration `json:"failoverTimeout,omitempty"`
 	// Replicas that follow the new master at the same time (parallel-syncs), 1 to 32. Default: 1.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=32
 	ParallelSyncs *int32 `json:"parallelSyncs,omitempty"`
 	// Compute resources of each Sentinel, as in a pod.
 	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
 }
 
 // StorageSpec says where a member keeps its data. It is either a volume claim or ephemeral.
+// +kubebuilder:validation:XValidation:rule="!has(self.ephemeral) || !self.ephemeral || !has(self.size) && !has(self.storageClassName) && (!has(self.accessModes) || size(self.accessModes) == 0) && !has(self.retain)",fieldPath=".ephemeral",message="data that lives and dies with the pod has no size, storageClassName, accessModes or retain; remove those, or ephemeral"
 type StorageSpec struct {
 	// Size of each member's volume. Default: 1Gi.
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).isGreaterThan(quantity('0'))",message="expected more than zero, for example 1Gi"
 	Size *resource.Quantity `json:"size,omitempty"`
 	// Storage class of the volumes. Default: the cluster's default class.
+	// +kubebuilder:validation:MaxLength=253
 	StorageClassName *string `json:"storageClassName,omitempty"`
 	// Access modes of the volumes. Default: ReadWriteOnce.
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=4
+	// +kubebuilder:validation:items:Enum=ReadWriteOnce;ReadOnlyMany;ReadWriteMany;ReadWriteOncePod
 	AccessModes []corev1.PersistentVolumeAccessMode `json:"accessModes,omitempty"`
 	// Whether the volumes stay when the Redis is deleted: Retain or Delete. Default: Retain.
 	// +kubebuilder:validation:Enum=Retain;Delete
@@ -179,6 +247,8 @@ type AuthSpec struct {
 	// Whether clients need a password. Default: true.
 	Enabled *bool `json:"enabled,omitempty"`
 	// Secret whose key "password" is the password. Default: a Secret named like the Redis, with a generated one.
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
+	// +kubebuilder:validation:MaxLength=253
 	SecretName string `json:"secretName,omitempty"`
 }
 
@@ -204,13 +274,18 @@ type TLSSpec struct {
 type DurabilitySpec struct {
 	// Replicas that must be connected for a master to accept writes (min-replicas-to-write), 0 to replicas-1.
 	// Default: 0.
+	// +kubebuilder:validation:Minimum=0
 	MinReplicasToWrite *int32 `json:"minReplicasToWrite,omitempty"`
 	// How long ago such a replica may have answered last (min-replicas-max-lag), whole seconds, 1s to 1h.
 	// Default: 10s.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('1h') && duration(self).getMilliseconds() % 1000 == 0",message="expected whole seconds from 1s to 1h, for example 10s"
 	MaxLag *metav1.Duration `json:"maxLag,omitempty"`
 }
 
 // ServiceSpec describes the Services that clients use.
+// +kubebuilder:validation:XValidation:rule="!has(self.external)",fieldPath=".external",message="not served yet; remove it"
 type ServiceSpec struct {
 	// Type of the Services for writes and reads: ClusterIP, NodePort or LoadBalancer. Default: ClusterIP.
 	// +kubebuilder:validation:Enum=ClusterIP;NodePort;LoadBalancer
@@ -218,8 +293,12 @@ type ServiceSpec struct {
 	// Annotations of the Services.
 	Annotations map[string]string `json:"annotations,omitempty"`
 	// Name of the Service for writes. Default: the name of the Redis.
+	// +kubebuilder:validation:Pattern=`^[a-z]([-a-z0-9]*[a-z0-9])?$`
+	// +kubebuilder:validation:MaxLength=63
 	MasterName string `json:"masterName,omitempty"`
 	// Name of the Service for reads. Default: the name of the Redis and "-replicas".
+	// +kubebuilder:validation:Pattern=`^[a-z]([-a-z0-9]*[a-z0-9])?$`
+	// +kubebuilder:validation:MaxLength=63
 	ReplicasName string `json:"replicasName,omitempty"`
 	// Addresses of single members for clients outside the cluster.
 	External *ExternalSpec `json:"external,omitempty"`
@@ -252,6 +331,7 @@ type NetworkPolicyPeer struct {
 // MetricsSpec describes Prometheus metrics.
 type MetricsSpec struct {
 	// Whether a PodMonitor is made.
+	// +kubebuilder:validation:XValidation:rule="!self",message="not served yet; remove it"
 	PodMonitor bool `json:"podMonitor,omitempty"`
 }
 
@@ -272,6 +352,8 @@ type BackupSpec struct {
 // PodMetadata is added to every pod.
 type PodMetadata struct {
 	// Labels to add.
+	// +kubebuilder:validation:MaxProperties=128
+	// +kubebuilder:validation:XValidation:rule="self.all(name, name != 'redis-role' && !name.startsWith('redstart.dev/'))",message="Redstart sets redis-role and redstart.dev/ labels itself; choose another name"
 	Labels map[string]string `json:"labels,omitempty"`
 	// Annotations to add.
 	Annotations map[string]string `json:"annotations,omitempty"`

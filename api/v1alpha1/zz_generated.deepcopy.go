@@ -422,13 +422,7 @@ func (in *RedisSpec) DeepCopyInto(out *RedisSpec) {
 		*out = new(SentinelSpec)
 		(*in).DeepCopyInto(*out)
 	}
-	if in.Config != nil {
-		in, out := &in.Config, &out.Config
-		*out = make(map[string]string, len(*in))
-		for key, val := range *in {
-			(*out)[key] = val
-		}
-	}
+	out.Config = in.Config.DeepCopy()
 	if in.Storage != nil {
 		in, out := &in.Storage, &out.Storage
 		*out = new(StorageSpec)

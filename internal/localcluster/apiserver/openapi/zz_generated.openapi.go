@@ -23375,8 +23375,42 @@ func schema_redstartdev_redstart_api_v1alpha1_AgentStatus(ref common.ReferenceCa
 					},
 					"apiReachable": {
 						SchemaProps: spec.SchemaProps{
-							Description: "APIReachable: the Kubernetes API answered within the last lease period.",
+							Description: "APIReachable: the Kubernetes API answered within the last three tenths of the lease's duration.",
 							Default:     false,
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+					"apiReachableMilliseconds": {
+						SchemaProps: spec.SchemaProps{
+							Description: "APIReachableMS is for how long that has held without a break in this run of the agent, in milliseconds.",
+							Type:        []string{"integer"},
+							Format:      "int64",
+						},
+					},
+					"sentinelsReachableMilliseconds": {
+						SchemaProps: spec.SchemaProps{
+							Description: "SentinelsReachableMS is for how long this agent has reached a majority of the Sentinels without a break, in milliseconds; 0 while it does not.",
+							Type:        []string{"integer"},
+							Format:      "int64",
+						},
+					},
+					"lastReplID": {
+						SchemaProps: spec.SchemaProps{
+							Description: "LastReplID and LastOffset are the replication history that the agent remembers of the data that its server loaded; set from a restart of the server, which forgets them when it loads an append-only file, until the server has a history again (its link is up, or it is open).",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"lastOffset": {
+						SchemaProps: spec.SchemaProps{
+							Type:   []string{"integer"},
+							Format: "int64",
+						},
+					},
+					"candidate": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Candidate, in mode Sentinel: this member holds the Lease and wants the Sentinels to monitor it.",
 							Type:        []string{"boolean"},
 							Format:      "",
 						},
@@ -24095,7 +24129,7 @@ func schema_redstartdev_redstart_api_v1alpha1_RedisSpec(ref common.ReferenceCall
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
 			SchemaProps: spec.SchemaProps{
-				Description: "RedisSpec is what is wanted of a Redis.",
+				Description: "RedisSpec is what is wanted of a Redis.\n\nThe rules say the same as validate.go.",
 				Type:        []string{"object"},
 				Properties: map[string]spec.Schema{
 					"mode": {
@@ -24828,7 +24862,7 @@ func schema_redstartdev_redstart_api_v1alpha1_ServerStatus(ref common.ReferenceC
 					},
 					"masterAddress": {
 						SchemaProps: spec.SchemaProps{
-							Description: "MasterAddress and LinkUp are a replica's master and the state of the link to it.",
+							Description: "MasterAddress and LinkUp are a replica's master and the state of the link to it. MasterAddress is empty while the server is closed (a replica of nobody).",
 							Type:        []string{"string"},
 							Format:      "",
 						},

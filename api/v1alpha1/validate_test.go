@@ -1,0 +1,284 @@
+package v1alpha1_test
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+
+	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	crdvalidation "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/validation"
+	structuralschema "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	celconfig "k8s.io/apiserver/pkg/apis/cel"
+	"sigs.k8s.io/yaml"
+
+	"redstart.dev/redstart/api/v1alpha1"
+)
+
+// crd is the generated CRD, ready to validate objects as an API server does.
+type crd struct {
+	schema     validation.SchemaCreateValidator
+	update     validation.SchemaValidator
+	structural *structuralschema.Structural
+	cel        *cel.Validator
+}
+
+func loadCRD(t *testing.T) *crd {
+	t.Helper()
+	raw, err := os.ReadFile("../../config/crd/redstart.dev_redises.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v1 := &apiextensionsv1.CustomResourceDefinition{}
+	if err := yaml.UnmarshalStrict(raw, v1); err != nil {
+		t.Fatal(err)
+	}
+	apiextensionsv1.SetDefaults_CustomResourceDefinition(v1)
+	apiextensionsv1.SetDefaults_CustomResourceDefinitionSpec(&v1.Spec)
+	v1.Status.StoredVersions = []string{"v1alpha1"}
+	internal := &apiextensions.CustomResourceDefinition{}
+	if err := apiextensionsv1.Convert_v1_CustomResourceDefinition_To_apiextensions_CustomResourceDefinition(v1, internal, nil); err != nil {
+		t.Fatal(err)
+	}
+	// Above all, the estimated cost of the CEL rules: a cluster refuses a CRD whose rules might run for too long.
+	if errs := crdvalidation.ValidateCustomResourceDefinition(context.Background(), internal); len(errs) > 0 {
+		for _, err := range errs {
+			t.Errorf("an API server refuses the CRD: %v", err)
+		}
+		t.FailNow()
+	}
+	props, err := apiextensions.GetSchemaForVersion(internal, "v1alpha1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := structuralschema.NewStructural(props.OpenAPIV3Schema)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, _, err := validation.NewSchemaValidator(props.OpenAPIV3Schema)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &crd{schema: v, update: v, structural: s, cel: cel.NewValidator(s, true, celconfig.PerCallLimit)}
+}
+
+// validate is what an API server finds in obj, which replaces old if that is not nil.
+func (c *crd) validate(obj, old map[string]any) field.ErrorList {
+	errs := validation.ValidateCustomResource(nil, obj, c.schema)
+	if len(errs) > 0 {
+		return errs
+	}
+	var before any
+	if old != nil {
+		before = old
+	}
+	celErrs, _ := c.cel.Validate(context.Background(), nil, c.structural, obj, before, celconfig.RuntimeCELCostBudget)
+	return celErrs
+}
+
+// parse reads a Redis from the YAML of its spec.
+func parse(t *testing.T, name, spec string) map[string]any {
+	t.Helper()
+	obj := map[string]any{}
+	doc := "apiVersion: redstart.dev/v1alpha1\nkind: Redis\nmetadata: {name: " + name + "}\nspec: " + spec
+	asJSON, err := yaml.YAMLToJSON([]byte(doc))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := utiljson.Unmarshal(asJSON, &obj); err != nil { // whole numbers stay whole, as in an API server
+		t.Fatal(err)
+	}
+	return obj
+}
+
+// goValidate is what Default and Validate make of obj. Decoding may fail already.
+func goValidate(t *testing.T, obj, old map[string]any) []string {
+	t.Helper()
+	r, err := decode(obj)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	r.Default()
+	errs := r.Validate()
+	if old != nil {
+		was, err := decode(old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		was.Default()
+		errs = append(errs, r.ValidateUpdate(was)...)
+	}
+	var out []string
+	for _, err := range errs {
+		out = append(out, err.Error())
+	}
+	return out
+}
+
+func decode(obj map[string]any) (*v1alpha1.Redis, error) {
+	b, err := json.Marshal(obj)
+	if err != nil {
+		return nil, err
+	}
+	r := &v1alpha1.Redis{}
+	return r, json.Unmarshal(b, r)
+}
+
+func TestValidation(t *testing.T) {
+	c := loadCRD(t)
+	for _, tc := range []struct {
+		about string
+		name  string // of the Redis; cache by default
+		spec  string
+		old   string // the spec before, for an update
+		want  string // the field that is wrong; empty if all is well
+	}{
+		{about: "nothing at all", spec: `{}`},
+		{about: "standalone", spec: `{mode: Standalone}`},
+		{about: "sentinel", spec: `{mode: Sentinel, replicas: 5, sentinel: {replicas: 5, quorum: 3, downAfter: 500ms, failoverTimeout: 2s, parallelSyncs: 2}}`},
+		{about: "everything that is served", spec: `{mode: Replication, image: "valkey/valkey:8", imagePullPolicy: Always, replicas: 4, config: {maxmemory: 1gb, save: "", appendonly: "yes"}, storage: {size: 2Gi, storageClassName: fast, accessModes: [ReadWriteOnce], retain: Delete}, auth: {enabled: true, secretName: my.secret}, durability: {minReplicasToWrite: 1, maxLag: 5s}, service: {type: NodePort, masterName: redis-leader, replicasName: redis-follower}, podMetadata: {labels: {team: a}}, terminationGracePeriodSeconds: 30, metrics: {podMonitor: false}, users: []}`},
+		{about: "ephemeral", spec: `{storage: {ephemeral: true}}`},
+		{about: "name too long", name: strings.Repeat("a", 41), spec: `{}`, want: "metadata.name"},
+		{about: "name begins with a digit", name: "1cache", spec: `{}`, want: "metadata.name"},
+		{about: "name with a dot", name: "a.b", spec: `{}`, want: "metadata.name"},
+		{about: "mode Cluster", spec: `{mode: Cluster}`, want: "spec.mode"},
+		{about: "unknown mode", spec: `{mode: cluster}`, want: "spec.mode"},
+		{about: "mode changed", spec: `{mode: Sentinel}`, old: `{}`, want: "spec.mode"},
+		{about: "mode spelled out", spec: `{mode: Replication}`, old: `{}`},
+		{about: "image with a space", spec: `{image: "redis 7"}`, want: "spec.image"},
+		{about: "pull policy", spec: `{imagePullPolicy: Sometimes}`, want: "spec.imagePullPolicy"},
+		{about: "no replicas", spec: `{replicas: 0}`, want: "spec.replicas"},
+		{about: "too many replicas", spec: `{replicas: 33}`, want: "spec.replicas"},
+		{about: "two of one", spec: `{mode: Standalone, replicas: 2}`, want: "spec.replicas"},
+		{about: "shards", spec: `{shards: 3}`, want: "spec.shards"},
+		{about: "replicasPerShard", spec: `{replicasPerShard: 1}`, want: "spec.replicasPerShard"},
+		{about: "users", spec: `{users: [{name: a}]}`, want: "spec.users"},
+		{about: "tls", spec: `{tls: {secretName: a}}`, want: "spec.tls"},
+		{about: "gateway", spec: `{gateway: {}}`, want: "spec.gateway"},
+		{about: "backup", spec: `{backup: {schedule: "* * * * *", secretName: a}}`, want: "spec.backup"},
+		{about: "networkPolicy", spec: `{networkPolicy: {enabled: true}}`, want: "spec.networkPolicy"},
+		{about: "podMonitor", spec: `{metrics: {podMonitor: true}}`, want: "spec.metrics.podMonitor"},
+		{about: "external", spec: `{service: {external: {type: NodePort}}}`, want: "spec.service.external"},
+		{about: "sentinels without the mode", spec: `{sentinel: {}}`, want: "spec.sentinel"},
+		{about: "even sentinels", spec: `{mode: Sentinel, sentinel: {replicas: 4}}`, want: "spec.sentinel.replicas"},
+		{about: "one sentinel", spec: `{mode: Sentinel, sentinel: {replicas: 1}}`, want: "spec.sentinel.replicas"},
+		{about: "quorum of one", spec: `{mode: Sentinel, sentinel: {quorum: 1}}`, want: "spec.sentinel.quorum"},
+		{about: "quorum above all", spec: `{mode: Sentinel, sentinel: {quorum: 4}}`, want: "spec.sentinel.quorum"},
+		{about: "downAfter too short", spec: `{mode: Sentinel, sentinel: {downAfter: 499ms}}`, want: "spec.sentinel.downAfter"},
+		{about: "downAfter without a unit", spec: `{mode: Sentinel, sentinel: {downAfter: "5"}}`, want: "duration"},
+		{about: "failoverTimeout too long", spec: `{mode: Sentinel, sentinel: {failoverTimeout: 31m}}`, want: "spec.sentinel.failoverTimeout"},
+		{about: "parallelSyncs", spec: `{mode: Sentinel, sentinel: {parallelSyncs: 0}}`, want: "spec.sentinel.parallelSyncs"},
+		{about: "config in upper case", spec: `{config: {MaxMemory: 1gb}}`, want: "spec.config[MaxMemory]"},
+		{about: "config with a space", spec: `{config: {"maxmemory 1gb": ""}}`, want: "spec.config[maxmemory 1gb]"},
+		{about: "config with a second line", spec: `{config: {maxmemory: "1gb\nport 1"}}`, want: "spec.config[maxmemory]"},
+		{about: "config too long", spec: `{config: {maxmemory: ` + strings.Repeat("x", 1025) + `}}`, want: "spec.config[maxmemory]"},
+		{about: "storage of nothing", spec: `{storage: {size: "0"}}`, want: "spec.storage.size"},
+		{about: "storage of words", spec: `{storage: {size: much}}`, want: "quantit"},
+		{about: "ephemeral with a size", spec: `{storage: {ephemeral: true, size: 1Gi}}`, want: "spec.storage.ephemeral"},
+		{about: "access mode", spec: `{storage: {accessModes: [ReadWrite]}}`, want: "spec.storage.accessModes[0]"},
+		{about: "retain", spec: `{storage: {retain: Keep}}`, want: "spec.storage.retain"},
+		{about: "retain changed", spec: `{storage: {retain: Delete}}`, old: `{}`},
+		{about: "size spelled another way", spec: `{storage: {size: 1024Mi}}`, old: `{}`},
+		{about: "size changed", spec: `{storage: {size: 2Gi}}`, old: `{}`, want: "spec.storage"},
+		{about: "class changed", spec: `{storage: {storageClassName: b}}`, old: `{storage: {storageClassName: a}}`, want: "spec.storage"},
+		{about: "modes changed", spec: `{storage: {accessModes: [ReadWriteMany]}}`, old: `{}`, want: "spec.storage"},
+		{about: "made ephemeral", spec: `{storage: {ephemeral: true}}`, old: `{}`, want: "spec.storage"},
+		{about: "secret name", spec: `{auth: {secretName: My_Secret}}`, want: "spec.auth.secretName"},
+		{about: "durability above replicas", spec: `{durability: {minReplicasToWrite: 3}}`, want: "spec.durability.minReplicasToWrite"},
+		{about: "durability of one", spec: `{mode: Standalone, durability: {minReplicasToWrite: 1}}`, want: "spec.durability.minReplicasToWrite"},
+		{about: "durability below nothing", spec: `{durability: {minReplicasToWrite: -1}}`, want: "spec.durability.minReplicasToWrite"},
+		{about: "lag of half a second", spec: `{durability: {maxLag: 1500ms}}`, want: "spec.durability.maxLag"},
+		{about: "lag too long", spec: `{durability: {maxLag: 2h}}`, want: "spec.durability.maxLag"},
+		{about: "service type", spec: `{service: {type: ExternalName}}`, want: "spec.service.type"},
+		{about: "service name", spec: `{service: {masterName: "1"}}`, want: "spec.service.masterName"},
+		{about: "name of the members", spec: `{service: {masterName: cache-members}}`, want: "spec.service.masterName"},
+		{about: "name of the sentinels", spec: `{service: {replicasName: cache-sentinel}}`, want: "spec.service.replicasName"},
+		{about: "one name for both", spec: `{service: {replicasName: cache}}`, want: "spec.service.replicasName"},
+		{about: "one other name for both", spec: `{service: {masterName: cache-replicas}}`, want: "spec.service.replicasName"},
+		{about: "owned label", spec: `{podMetadata: {labels: {redis-role: master}}}`, want: "spec.podMetadata.labels[redis-role]"},
+		{about: "owned label family", spec: `{podMetadata: {labels: {redstart.dev/redis: x}}}`, want: "spec.podMetadata.labels[redstart.dev/redis]"},
+		{about: "no grace", spec: `{terminationGracePeriodSeconds: 4}`, want: "spec.terminationGracePeriodSeconds"},
+	} {
+		t.Run(tc.about, func(t *testing.T) {
+			name := tc.name
+			if name == "" {
+				name = "cache"
+			}
+			var old map[string]any
+			if tc.old != "" {
+				old = parse(t, name, tc.old)
+			}
+			both(t, c, parse(t, name, tc.spec), old, tc.want)
+		})
+	}
+}
+
+func TestOwnedSettingsAreRefused(t *testing.T) {
+	c := loadCRD(t)
+	for _, name := range []string{
+		"aclfile", "bind", "bind-source-addr", "cluster-enabled", "daemonize", "dir", "enable-debug-command", "enable-module-command",
+		"enable-protected-configs", "include", "loadmodule", "logfile", "masterauth", "masteruser", "min-replicas-max-lag",
+		"min-replicas-to-write", "min-slaves-max-lag", "min-slaves-to-write", "pidfile", "port", "protected-mode", "rename-command",
+		"replica-announce-ip", "replica-announce-port", "replica-announced", "replica-priority", "replica-read-only", "replicaof",
+		"requirepass", "sentinel", "slave-announce-ip", "slave-priority", "slave-read-only", "slaveof", "supervised", "syslog-enabled",
+		"syslog-facility", "syslog-ident", "tls-port", "unixsocket", "unixsocketperm", "user",
+	} {
+		both(t, c, parse(t, "cache", "{config: {"+name+": x}}"), nil, "spec.config["+name+"]")
+	}
+	for _, name := range []string{"maxmemory", "replica-serve-stale-data", "save", "client-output-buffer-limit", "users"} {
+		both(t, c, parse(t, "cache", "{config: {"+name+": x}}"), nil, "")
+	}
+}
+
+// both demands the same verdict of the Go code and of the CRD, and that the Go code names the field.
+func both(t *testing.T, c *crd, obj, old map[string]any, want string) {
+	t.Helper()
+	inGo := goValidate(t, obj, old)
+	inCRD := c.validate(obj, old)
+	if want == "" {
+		if len(inGo) > 0 || len(inCRD) > 0 {
+			t.Errorf("in Go: %q\nin the CRD: %v\nwant no errors", inGo, inCRD)
+		}
+		return
+	}
+	if len(inGo) != 1 || !strings.Contains(inGo[0], want) {
+		t.Errorf("in Go: %q, want one error of %s", inGo, want)
+	}
+	if len(inCRD) == 0 {
+		t.Errorf("the CRD accepts what Go refuses: %q", inGo)
+	}
+}
+
+func TestDefaultIsIdempotentAndValid(t *testing.T) {
+	c := loadCRD(t)
+	for _, mode := range []v1alpha1.Mode{"", v1alpha1.ModeStandalone, v1alpha1.ModeReplication, v1alpha1.ModeSentinel} {
+		r := &v1alpha1.Redis{ObjectMeta: metav1.ObjectMeta{Name: "cache"}, Spec: v1alpha1.RedisSpec{Mode: mode}}
+		r.Default()
+		once := r.DeepCopy()
+		r.Default()
+		a, err := json.Marshal(once)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(a) != string(b) {
+			t.Errorf("mode %q: defaulted once: %s\ntwice: %s", mode, a, b)
+		}
+		obj := map[string]any{}
+		if err := utiljson.Unmarshal(b, &obj); err != nil {
+			t.Fatal(err)
+		}
+		obj["apiVersion"], obj["kind"] = v1alpha1.GroupVersion.String(), "Redis"
+		both(t, c, obj, nil, "")
+	}
+}
