@@ -230,6 +230,10 @@ func (m *decider) mayOpen() {
 		m.why("the Lease names this member; asking the others before it is opened")
 		return
 	}
+	if m.apiReturning() {
+		m.why("the Lease names this member; the API has just come back, and not yet for all members")
+		return
+	}
 	best, ok := m.best()
 	if ok && best == &m.Self {
 		m.why("this member holds the Lease and nobody holds more")

@@ -73,9 +73,8 @@ func (m *decider) take(vacant string) {
 	case m.pollStale():
 		m.why("%s; asking the others", vacant)
 		return
-	case m.Now-m.Lease.ReachableSince < APITimeout(m.duration()) && m.someWithoutAPI():
+	case m.apiReturning():
 		m.why("%s; the API has just come back, and not yet for all members", vacant)
-		m.lookAt(m.Now + fresh)
 		return
 	}
 	for i := range m.Peers {
@@ -109,9 +108,14 @@ func (m *decider) take(vacant string) {
 	}
 }
 
-func (m *decider) someWithoutAPI() bool {
+// apiReturning tells whether the API has come back just now, and not yet for all: those that do not count yet may hold more.
+func (m *decider) apiReturning() bool {
+	if m.Now-m.Lease.ReachableSince >= APITimeout(m.duration()) {
+		return false
+	}
 	for i := range m.Peers {
 		if p := &m.Peers[i]; p.Reachable && !p.APIReachable {
+			m.lookAt(m.Now + fresh)
 			return true
 		}
 	}
