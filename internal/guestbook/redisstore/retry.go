@@ -86,9 +86,6 @@ func (o outcome) String() string {
 var passing = []string{"READONLY", "LOADING", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "UNBLOCKED", "BUSY",
 	"max number of clients reached"}
 
-// denied are the errors of a server that does not let us in.
-var denied = []string{"WRONGPASS", "NOAUTH", "NOPERM", "without any password configured"}
-
 func classify(err error) outcome {
 	var conflict *guestbook.ConflictError
 	switch {
@@ -101,10 +98,8 @@ func classify(err error) outcome {
 	}
 	var reply redis.Error
 	if !errors.As(err, &reply) {
-		for _, code := range denied { // go-redis gives these as text when they end the set-up of a connection
-			if strings.Contains(err.Error(), code) {
-				return final
-			}
+		if redis.IsAuthError(err) || redis.IsPermissionError(err) {
+			return final
 		}
 		return broken
 	}

@@ -105,7 +105,7 @@ func (s *Server) answers() bool {
 	c := redis.NewClient(&redis.Options{Addr: s.Addr, MaxRetries: -1, DialerRetries: 1})
 	defer c.Close()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
-		if c.Ping(context.Background()).Err() == nil {
+		if err := c.Ping(context.Background()).Err(); err == nil || redis.IsAuthError(err) {
 			return true
 		}
 		select {

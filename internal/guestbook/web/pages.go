@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 	"unicode"
@@ -39,6 +40,15 @@ type view struct {
 	Older    string
 	Position guestbook.Position
 	Away     bool
+}
+
+// In is the address of this page in another language.
+func (v *view) In(tag string) string {
+	q := url.Values{"lang": {tag}}
+	if v.Before != "" {
+		q.Set("before", v.Before)
+	}
+	return v.Path + "?" + q.Encode()
 }
 
 // item is one message as a visitor sees it.
@@ -92,7 +102,7 @@ func (s *Server) showPage(w http.ResponseWriter, r *http.Request) {
 // page shows the messages, with the form as v has it.
 func (s *Server) page(w http.ResponseWriter, r *http.Request, secret string, status int, v *view) {
 	if before := r.URL.Query().Get("before"); guestbook.ValidID(before) {
-		v.Before, v.Path = before, "/?before="+before
+		v.Before = before
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), pageBudget)
 	defer cancel()
