@@ -19,6 +19,8 @@ const (
 	statusTimeout = 500 * time.Millisecond
 	// handoverTimeout bounds a handover; the agent gives up earlier.
 	handoverTimeout = 35 * time.Second
+	// refusalTimeout is how long a handover that is refused is tried again.
+	refusalTimeout = 4 * time.Second
 	// maxAnswer is the longest answer of an agent that is read, in bytes.
 	maxAnswer = 1 << 20
 )
@@ -58,16 +60,32 @@ func (a agents) look(ctx context.Context, token string, all []instance) {
 	wg.Wait()
 }
 
-// handOver asks a member's agent, the master's unless the handover is forced, for a handover and waits for its end.
+// handOver asks a member's agent, the master's unless the handover is forced, for a handover and waits for its end. An agent
+// knows the other members by looks of its own, so one that refuses before any writer had to wait is asked again.
 func (a agents) handOver(ctx context.Context, token string, member instance, req v1alpha1.HandoverRequest) (v1alpha1.HandoverStatus, error) {
 	ctx, cancel := context.WithTimeout(ctx, handoverTimeout)
 	defer cancel()
-	var done v1alpha1.HandoverStatus
-	err := a.call(ctx, http.MethodPost, v1alpha1.PodAddress(member.pod, v1alpha1.PortAgent), "/handover", token, req, &done)
-	if err != nil {
-		return done, fmt.Errorf("ask %s for a handover: %w", member.name, err)
+	refusals := time.NewTimer(refusalTimeout)
+	defer refusals.Stop()
+	again := time.NewTicker(refusalTimeout / 10)
+	defer again.Stop()
+	for {
+		var done v1alpha1.HandoverStatus
+		err := a.call(ctx, http.MethodPost, v1alpha1.PodAddress(member.pod, v1alpha1.PortAgent), "/handover", token, req, &done)
+		if err != nil {
+			return done, fmt.Errorf("ask %s for a handover: %w", member.name, err)
+		}
+		if !failed(&done) || done.Milliseconds > 0 {
+			return done, nil
+		}
+		select {
+		case <-again.C:
+		case <-refusals.C:
+			return done, nil
+		case <-ctx.Done():
+			return done, nil
+		}
 	}
-	return done, nil
 }
 
 // call makes one request. An answer other than 200 is an error with the text of the answer.
