@@ -67,8 +67,8 @@ func (w *world) checkOpen(n *node, term int64) {
 			}
 		}
 	}
-	if old := w.handed[term]; old != nil && old.srv.running && !n.srv.data.has(old.srv.data) {
-		w.fail("%s takes over by a handover with %d writes, and %s has acknowledged %d", n.name, n.srv.data.off, old.name, old.srv.data.off)
+	if h := w.handed[term]; h.run == n.srv.run && h.from.srv.running && !n.srv.data.has(h.from.srv.data) {
+		w.fail("%s takes over by a handover with %d writes, and %s has acknowledged %d", n.name, n.srv.data.off, h.from.name, h.from.srv.data.off)
 	}
 	delete(w.handed, term)
 }

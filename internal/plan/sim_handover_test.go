@@ -70,7 +70,7 @@ func (a *agent) doStep(step HandoverStep, x HandOver, done func(Outcome)) {
 		boot, term := m.Boot, a.lease.Term
 		a.cas(a.lease.ResourceVersion, func(l *simLease) {
 			l.holder, l.boot, l.last, l.term = x.To, boot, x.To, term+1
-			w.handed[l.term] = n
+			w.handed[l.term] = handed{n, c.srv.run}
 		}, func(ok bool) {
 			if ok {
 				a.lease.RenewedAt = 0

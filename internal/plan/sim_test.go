@@ -27,7 +27,7 @@ const (
 func newWorld(seed int64, trace func(string)) *world {
 	w := &world{
 		rng: rand.New(rand.NewPCG(uint64(seed), 7)), mode: v1alpha1.ModeReplication, cut: map[[2]int]bool{}, apiUp: true,
-		handed: map[int64]*node{}, writing: true, trace: trace,
+		handed: map[int64]handed{}, writing: true, trace: trace,
 	}
 	w.persist = persistence(w.rng.IntN(3))
 	w.replicas = int32(1 + w.rng.IntN(5))

@@ -112,7 +112,7 @@ type world struct {
 	cut      map[[2]int]bool
 	apiUp    bool
 	lease    simLease
-	handed   map[int64]*node // term that a handover made -> the old master
+	handed   map[int64]handed // by the term that a handover made
 	addrs    int
 	ids      int
 	writing  bool
@@ -123,6 +123,12 @@ type world struct {
 	violation  string
 	trace      func(string)
 	onViolated func()
+}
+
+// handed is a handover: from whom, and to which run of whose server.
+type handed struct {
+	from *node
+	run  string
 }
 
 type simLease struct {
