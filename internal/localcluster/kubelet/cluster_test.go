@@ -1,15 +1,22 @@
 package kubelet
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/ptr"
 
@@ -93,8 +100,9 @@ func (c *cluster) ctx() context.Context {
 	return ctx
 }
 
-// pod makes a pod of one container that runs a shell script.
+// shellPod makes a pod of one container that runs a shell script.
 func shellPod(name, script string) *corev1.Pod {
+	script = strings.ReplaceAll(script, "$", "$$") // all for the shell
 	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default"}, Spec: corev1.PodSpec{
 		TerminationGracePeriodSeconds: ptr.To[int64](10),
 		Containers:                    []corev1.Container{{Name: "main", Image: "any", Command: []string{"sh", "-c", script}}},
@@ -185,4 +193,70 @@ func (c *cluster) gone(pod *corev1.Pod) {
 		now, err := c.client.CoreV1().Pods(pod.Namespace).Get(c.ctx(), pod.Name, metav1.GetOptions{})
 		return apierrors.IsNotFound(err) || err == nil && now.UID != pod.UID
 	})
+}
+
+// webPod is a pod with a web server, all its probes, and a volume; see web.
+func webPod(name string) *corev1.Pod {
+	pod := shellPod(name, "")
+	get := func(path string) corev1.ProbeHandler {
+		return corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: path, Port: intstr.FromString("http")}}
+	}
+	pod.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
+	pod.Spec.Containers[0] = corev1.Container{Name: "web", Image: "any", Command: []string{"/some/where/redstart", "web"},
+		Ports:          []corev1.ContainerPort{{Name: "http", ContainerPort: 8080}},
+		Env:            []corev1.EnvVar{{Name: "POD_IP", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "status.podIP"}}}},
+		VolumeMounts:   []corev1.VolumeMount{{Name: "data", MountPath: "/data"}},
+		StartupProbe:   &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(8080)}}, PeriodSeconds: 60},
+		LivenessProbe:  &corev1.Probe{ProbeHandler: get("/livez"), PeriodSeconds: 1, FailureThreshold: 1},
+		ReadinessProbe: &corev1.Probe{ProbeHandler: get("/readyz"), PeriodSeconds: 60},
+	}
+	return pod
+}
+
+// pids waits until the pod has told n process IDs in its log.
+func (c *cluster) pids(name string, n int) []int {
+	c.t.Helper()
+	return c.pidsIn(name, n, func() string { return c.log(name, corev1.PodLogOptions{}) })
+}
+
+func (c *cluster) pidsIn(name string, n int, log func() string) []int {
+	c.t.Helper()
+	var all []int
+	eventually(c.t, func() string { return fmt.Sprintf("%s tells %d process IDs", name, n) }, func() bool {
+		all = nil
+		for _, word := range strings.Fields(log()) {
+			pid, err := strconv.Atoi(word)
+			if err != nil {
+				c.t.Fatalf("not a process ID: %q", word)
+			}
+			all = append(all, pid)
+		}
+		return len(all) == n
+	})
+	c.t.Cleanup(func() {
+		for _, pid := range all {
+			if running(pid) {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+	})
+	return all
+}
+
+// haveEnded waits until none of the processes runs.
+func haveEnded(t *testing.T, pids []int) {
+	t.Helper()
+	eventually(t, func() string { return fmt.Sprintf("processes %v have ended", pids) }, func() bool {
+		return !slices.ContainsFunc(pids, running)
+	})
+}
+
+// running tells whether a process runs; a zombie does not.
+func running(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	state := strings.TrimSpace(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	return !strings.HasPrefix(state, "Z") && !strings.HasPrefix(state, "X")
 }
