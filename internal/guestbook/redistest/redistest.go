@@ -39,7 +39,7 @@ func Start(t testing.TB, options ...string) *Server {
 func Replica(t testing.TB, master *Server, options ...string) *Server {
 	t.Helper()
 	host, port, _ := net.SplitHostPort(master.Addr)
-	s := Start(t, append([]string{"--replicaof", host + " " + port, "--repl-diskless-sync-delay", "0"}, options...)...)
+	s := Start(t, append([]string{"--replicaof", host + " " + port}, options...)...)
 	c := s.Client()
 	Wait(t, "the replica's link is up", func() bool {
 		info, err := c.Info(context.Background(), "replication").Result()
@@ -86,6 +86,9 @@ func start(t testing.TB, conf []byte, options ...string) *Server {
 			t.Fatal(err)
 		}
 		args := append([]string{file, "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", dir, "--save", ""}, options...)
+		if len(conf) == 0 {
+			args = append(args, "--repl-diskless-sync-delay", "0") // not five seconds for each replica
+		}
 		s := &Server{Addr: fmt.Sprintf("127.0.0.1:%d", port), t: t, cmd: exec.Command(path, args...), done: make(chan struct{})}
 		if err := s.cmd.Start(); err != nil {
 			t.Fatal(err)

@@ -192,7 +192,9 @@ func (s *Server) post(r *http.Request, secret string, f form) (guestbook.Receipt
 		return receipt, err
 	}
 	f.ID, f.Version = m.ID, m.Version
-	return s.edit(r, secret, f)
+	receipt, err = s.edit(r, secret, f)
+	receipt.Repeated = true
+	return receipt, err
 }
 
 func (s *Server) edit(r *http.Request, secret string, f form) (guestbook.Receipt, error) {

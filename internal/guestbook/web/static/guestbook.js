@@ -30,7 +30,7 @@ function localize(root) {
     const date = new Date(time.dateTime);
     const minutes = Math.round((date - Date.now()) / 60000);
     time.title = full.format(date);
-    time.textContent = minutes > -60 && minutes <= 1 ? relative.format(Math.min(minutes, 0), "minute") : brief.format(date);
+    time.textContent = minutes > -60 && minutes <= 1 ? relative.format(Math.min(minutes, 0), minutes < 0 ? "minute" : "second") : brief.format(date);
   }
 }
 
@@ -107,18 +107,18 @@ function status(s) {
 // listen follows the stream of events. The browser reconnects by itself and says which event it saw last; only when
 // the front end refused, which ends the stream for good, is a new one opened.
 function listen() {
-  const list = $("list");
-  if (!list) return;
-  let last = list.dataset.position;
+  let last = $("list")?.dataset.position ?? "";
   const source = new EventSource("/events?after=" + encodeURIComponent(last));
   source.addEventListener("message", (event) => {
+    const list = $("list");
+    if (!list) return; // a page with a form alone wants to know of the servers only
     last = event.lastEventId || last;
-    $("list").dataset.position = last;
+    list.dataset.position = last;
     const message = JSON.parse(event.data);
-    if ($("list").dataset.newest === "true" || $("m-" + message.id)) show(message);
+    if (list.dataset.newest === "true" || $("m-" + message.id)) show(message);
   });
   source.addEventListener("status", (event) => status(JSON.parse(event.data)));
-  source.addEventListener("missed", () => refresh().catch(() => {}));
+  source.addEventListener("missed", () => { if ($("list")) refresh().catch(() => {}); });
   source.addEventListener("error", () => {
     showStatus("reconnecting", say("status.reconnecting"));
     wasWritable = true;
