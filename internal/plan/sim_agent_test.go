@@ -382,7 +382,7 @@ func (w *world) demote(n *node, x DemoteServer, done func(bool)) {
 func (a *agent) api(fn func(), reply func(ok bool)) {
 	n, w := a.n, a.n.w
 	there, back := w.between(ms, 6*ms), w.between(ms, 6*ms)
-	if w.chance(0.01) {
+	if !w.apiPrompt && w.chance(0.01) {
 		back = w.between(500*ms, 3*second)
 	}
 	answered := false

@@ -181,7 +181,7 @@ func (w *world) restartAll() {
 // heal ends all faults.
 func (w *world) heal() {
 	w.log("FAULT", "no more faults")
-	w.quiet, w.apiUp = true, true
+	w.apiUp = true
 	clear(w.cut)
 	for _, n := range w.nodes {
 		n.apiCut = false

@@ -67,6 +67,7 @@ func (w *world) statefulSet() {
 func simulate(seed int64, mutant func(*Observation, *Decision), trace func(string)) string {
 	w := newWorld(seed, trace)
 	w.mutant = mutant
+	w.apiPrompt = seed%8 == 0
 	w.run(w.between(2*second, 20*second))
 	if seed%8 == 0 {
 		return w.apiAlone()

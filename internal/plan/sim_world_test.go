@@ -105,19 +105,19 @@ type world struct {
 	queue queue
 	seq   int
 
-	mode     v1alpha1.Mode
-	persist  persistence
-	replicas int32
-	nodes    []*node
-	cut      map[[2]int]bool
-	apiUp    bool
-	lease    simLease
-	handed   map[int64]handed // by the term that a handover made
-	addrs    int
-	ids      int
-	writing  bool
-	quiet    bool // faults have ended
-	mutant   func(*Observation, *Decision)
+	mode      v1alpha1.Mode
+	persist   persistence
+	replicas  int32
+	nodes     []*node
+	cut       map[[2]int]bool
+	apiUp     bool
+	lease     simLease
+	handed    map[int64]handed // by the term that a handover made
+	addrs     int
+	ids       int
+	writing   bool
+	apiPrompt bool // the API answers at once, while it does
+	mutant    func(*Observation, *Decision)
 
 	opens      int
 	violation  string
