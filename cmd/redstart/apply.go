@@ -70,7 +70,7 @@ changed: every error of every file is listed, and then nothing is applied.`,
 			if err != nil || !wait {
 				return err
 			}
-			return a.waitReady(cmd.Context(), c, a.out, targets, timeout, nil)
+			return a.waitReady(cmd.Context(), c, a.out, targets, time.Time{}, timeout, nil)
 		},
 	}
 	files.add(cmd)

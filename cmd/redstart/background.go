@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"redstart.dev/redstart/internal/localcluster"
 	"redstart.dev/redstart/internal/manifest"
 )
 
@@ -39,7 +40,7 @@ func (u *up) runBackground(ctx context.Context, docs []manifest.Document) error 
 		stop(child, exited)
 		return errors.Join(err, lastLines(logPath))
 	}
-	config, err := u.awaitAPI(ctx, exited)
+	config, err := u.awaitAPI(ctx, child.Process.Pid, exited)
 	if err != nil {
 		return fail(err)
 	}
@@ -88,21 +89,22 @@ func stop(child *exec.Cmd, exited <-chan error) {
 	timer := time.NewTimer(stopTimeout)
 	defer timer.Stop()
 	select {
-	case <-exited:
+	case <-exited: //nolint:errcheck // it was told to end
 	case <-timer.C:
 		_ = child.Process.Kill()
 	}
 }
 
 // awaitAPI returns when the API of the background process answers.
-func (u *up) awaitAPI(ctx context.Context, exited chan error) (*rest.Config, error) {
+func (u *up) awaitAPI(ctx context.Context, pid int, exited chan error) (*rest.Config, error) {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if running := findUp(u.state); running != nil {
-			if config := answering(ctx, running.Kubeconfig); config != nil {
+		running, err := localcluster.Find(u.state)
+		if err == nil && running != nil && running.PID == pid {
+			if config := answering(ctx, running.KubeconfigPath); config != nil {
 				return config, nil
 			}
 		}

@@ -20,6 +20,9 @@ import (
 	"redstart.dev/redstart/internal/client"
 )
 
+// masterPatience is how long cli waits for a master.
+const masterPatience = 15 * time.Second
+
 func newCLICommand(a *app) *cobra.Command {
 	var member string
 	cmd := &cobra.Command{
@@ -55,6 +58,9 @@ func (a *app) redisCLI(ctx context.Context, c *client.Client, name, member strin
 		return err
 	}
 	pod, err := redisMember(ctx, c, redis, member)
+	if member == "" && err != nil {
+		pod, err = awaitMasterPod(ctx, c, redis)
+	}
 	if err != nil {
 		return err
 	}
@@ -78,6 +84,28 @@ func (a *app) redisCLI(ctx context.Context, c *client.Client, name, member strin
 		return errors.New("neither redis-cli nor valkey-cli is on PATH; install one (Debian: redis-tools), or give a command after --")
 	default:
 		return a.runCommand(ctx, address, password, command)
+	}
+}
+
+// awaitMasterPod outlasts a failover that is under way.
+func awaitMasterPod(ctx context.Context, c *client.Client, r *v1alpha1.Redis) (*corev1.Pod, error) {
+	ctx, cancel := context.WithTimeout(ctx, masterPatience)
+	defer cancel()
+	f, err := c.Follow(ctx, client.Pods)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Stop()
+	for {
+		for _, p := range client.All[corev1.Pod](f, client.Pods) {
+			if p.Labels[v1alpha1.LabelName] == r.Name && p.Labels[v1alpha1.LabelRole] == string(v1alpha1.RoleMaster) {
+				return p, nil
+			}
+		}
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("Redis %s has had no master for %s (see redstart status %s)", r.Name, masterPatience, r.Name)
+		}
+		f.Wait(ctx)
 	}
 }
 

@@ -9,10 +9,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-)
 
-// stopTimeout bounds how long a running up may take to stop: every pod has its grace period.
-const stopTimeout = 90 * time.Second
+	"redstart.dev/redstart/internal/localcluster"
+)
 
 func newDownCommand(a *app) *cobra.Command {
 	var purge, yes bool
@@ -24,7 +23,7 @@ func newDownCommand(a *app) *cobra.Command {
   redstart down --purge    # delete the data too`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			state, err := a.state()
+			state, err := localcluster.StateDir(a.stateDir)
 			if err != nil {
 				return err
 			}
@@ -33,7 +32,10 @@ func newDownCommand(a *app) *cobra.Command {
 					return err
 				}
 			}
-			running := findUp(state)
+			running, err := localcluster.Find(state)
+			if err != nil {
+				return err
+			}
 			if running != nil {
 				if err := stopUp(cmd.Context(), state, running.PID, timeout); err != nil {
 					return err
@@ -86,14 +88,17 @@ func stopUp(ctx context.Context, state string, pid int, timeout time.Duration) e
 	}
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for findUp(state) != nil {
+	for {
+		running, err := localcluster.Find(state)
+		if err != nil || running == nil {
+			return err
+		}
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("process %d: %w", pid, context.Cause(ctx))
 		case <-tick.C:
 		}
 	}
-	return nil
 }
 
 // purgeState deletes a state directory. What is not one is left alone.

@@ -70,7 +70,7 @@ func TestErrors(t *testing.T) {
 		{
 			name: "port in use", args: "up -f FILE", code: 1,
 			file: fmt.Sprintf("apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec:\n  type: LoadBalancer\n  ports: [{port: %d}]\n", port),
-			want: fmt.Sprintf(`FILE: document 1 \(Service web\): spec.ports\[0\].port: port %d of 127.0.0.1 is in use by another program; stop that, or choose another port`, port),
+			want: fmt.Sprintf(`FILE: document 1 \(Service web\): spec.ports\[0\].port: cannot listen on 127.0.0.1:%d: it is in use by .*; stop that program, or choose another port`, port),
 		},
 		{
 			name: "too old a server", file: cacheYAML, args: "up -f FILE", server: "Redis server v=5.0.7 sha=00000000:0 malloc=libc bits=64 build=0", code: 1,

@@ -88,6 +88,9 @@ func handOver(ctx context.Context, c *client.Client, name string, request v1alph
 		return nil, err
 	}
 	defer f.Stop()
+	if err := awaitMaster(ctx, f, name, request.Force); err != nil {
+		return nil, err
+	}
 	if _, err := c.Dynamic.Resource(client.Redises).Namespace(c.Namespace).Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: client.FieldManager}); err != nil {
 		return nil, c.Explain(err)
 	}
@@ -115,4 +118,17 @@ func handOver(ctx context.Context, c *client.Client, name string, request v1alph
 		return nil, fmt.Errorf("failover of Redis %s: %w: it is still running (see redstart status %s)", name, context.Cause(ctx), name)
 	}
 	return nil, fmt.Errorf("failover of Redis %s: %w from the operator; is it running? (redstart up runs it; on Kubernetes see its logs)", name, context.Cause(ctx))
+}
+
+// awaitMaster returns once a Redis has a master that could hand over: soon after a failover it may not. By force there
+// need not be one.
+func awaitMaster(ctx context.Context, f *client.Follower, name string, force bool) error {
+	for ; ctx.Err() == nil; f.Wait(ctx) {
+		for _, r := range client.All[v1alpha1.Redis](f, client.Redises) {
+			if r.Name == name && (force || r.Status.Master != "" && r.Status.Phase != v1alpha1.PhaseFailingOver) {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("failover of Redis %s: it has no master that could hand over (see redstart status %s); with --force it need not", name, name)
 }

@@ -3,21 +3,52 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"os"
+	"time"
 
 	"k8s.io/client-go/rest"
+
+	"redstart.dev/redstart/internal/localcluster"
+	"redstart.dev/redstart/internal/operator"
 )
 
-// runningUp is a running "redstart up".
-type runningUp struct {
-	PID        int
-	Kubeconfig string
-}
+// stopTimeout bounds how long a running up may take to stop: every pod has its grace period.
+const stopTimeout = 90 * time.Second
 
-// findUp finds the running "redstart up" of a state directory; nil when there is none.
-func findUp(string) *runningUp { return nil }
+// runCluster runs the embedded cluster and the operator until ctx ends, or one of them does. It tells started how to
+// reach the API as soon as that answers.
+func runCluster(ctx context.Context, state string, images map[string][]string, logger *slog.Logger, started chan<- *rest.Config) (err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	cluster, err := localcluster.Start(ctx, localcluster.Options{StateDir: state, Executable: self, Images: images, Logger: logger})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		// The end takes its time, whatever ended ctx.
+		stopping, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), stopTimeout, fmt.Errorf("still stopping after %s", stopTimeout))
+		defer cancel()
+		err = errors.Join(err, cluster.Stop(stopping))
+	}()
+	started <- cluster.RESTConfig()
 
-// runCluster runs the embedded cluster and the operator until ctx ends.
-func runCluster(context.Context, string, map[string][]string, *slog.Logger, chan<- *rest.Config) error {
-	return errors.New("not there")
+	// The operator stops before the cluster does, so that it takes no stopping member for a broken one.
+	operating, stopOperator := context.WithCancel(ctx)
+	defer stopOperator()
+	ended := make(chan error, 1)
+	go func() { ended <- operator.Run(operating, cluster.RESTConfig(), operator.Options{Logger: logger}) }()
+	select {
+	case err = <-cluster.Failed():
+		stopOperator()
+		return errors.Join(err, <-ended)
+	case err = <-ended:
+		if err == nil && ctx.Err() == nil {
+			err = errors.New("the operator ended by itself")
+		}
+		return err
+	}
 }

@@ -56,9 +56,6 @@ of a Redis (its master), a Service, a Deployment or a StatefulSet. LOCAL 0 takes
 				f.Stop()
 				return nil
 			case <-f.Done:
-				if ctx.Err() != nil {
-					return nil
-				}
 				return fmt.Errorf("forwarding to pod %s ended: %w", pod.Name, f.Err())
 			}
 		},

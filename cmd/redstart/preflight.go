@@ -1,19 +1,19 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
+	"redstart.dev/redstart/internal/client"
+	"redstart.dev/redstart/internal/localcluster/services"
 	"redstart.dev/redstart/internal/manifest"
 	"redstart.dev/redstart/internal/redis"
 )
@@ -54,7 +54,7 @@ func loadUpConfig(file string) (upConfig, error) {
 
 // preflight checks this machine before anything is started: the state directory, the server, the ports.
 func preflight(ctx context.Context, state string, docs []manifest.Document) error {
-	return errors.Join(checkStateDir(state), checkEngine(ctx, docs), checkPorts(ctx, docs))
+	return errors.Join(checkStateDir(state), checkEngine(ctx, docs), checkPorts(docs))
 }
 
 // checkStateDir makes sure that files can be made where the state shall be.
@@ -92,24 +92,28 @@ func checkEngine(ctx context.Context, docs []manifest.Document) error {
 }
 
 // checkPorts tries to listen where Services will be published.
-func checkPorts(ctx context.Context, docs []manifest.Document) error {
-	var problems manifest.Problems
-	for _, p := range manifest.PublishedPorts(docs) {
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(p.Port)))
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
-		if err == nil {
-			err = l.Close()
+func checkPorts(docs []manifest.Document) error {
+	documents := map[string]manifest.Document{}
+	var wanted []*corev1.Service
+	for _, d := range docs {
+		if d.Object.GetKind() != "Service" {
+			continue
 		}
+		svc, err := client.Convert[corev1.Service](d.Object)
 		if err != nil {
-			problems = append(problems, manifest.Problem{Document: p.Document, Field: p.Field, Message: portMessage(p.Port, err)})
+			return fmt.Errorf("%s: %w", d, err)
 		}
+		documents["Service "+svc.Name] = d
+		wanted = append(wanted, svc)
 	}
-	return problems.Err()
-}
-
-func portMessage(port int32, err error) string {
-	if bytes.Contains([]byte(err.Error()), []byte("permission denied")) {
-		return fmt.Sprintf("port %d needs more rights than this user has; choose one from 1024 on", port)
+	err := services.CheckPublished(wanted)
+	if err == nil {
+		return nil
 	}
-	return fmt.Sprintf("port %d of 127.0.0.1 is in use by another program; stop that, or choose another port", port)
+	var problems manifest.Problems
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		name, message, _ := strings.Cut(line, ": ")
+		problems = append(problems, manifest.Problem{Document: documents[name], Message: message})
+	}
+	return problems
 }

@@ -18,6 +18,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"redstart.dev/redstart/internal/client"
+	"redstart.dev/redstart/internal/localcluster"
 )
 
 // app is what every command shares: the streams and the global flags.
@@ -139,66 +140,33 @@ func (a *app) logTo(h slog.Handler) {
 	ctrl.SetLogger(logr.FromSlogHandler(h))
 }
 
-// state is the directory of "redstart up".
-func (a *app) state() (string, error) {
-	dir := a.stateDir
-	if dir == "" {
-		dir = os.Getenv("REDSTART_STATE_DIR")
-	}
-	if dir == "" {
-		var err error
-		if dir, err = defaultStateDir(); err != nil {
-			return "", err
-		}
-	}
-	return filepath.Abs(dir)
-}
-
-// defaultStateDir follows the customs of the system: it is neither configuration nor a cache.
-func defaultStateDir() (string, error) {
-	if dir := os.Getenv("XDG_STATE_HOME"); dir != "" {
-		return filepath.Join(dir, "redstart"), nil
-	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return "", fmt.Errorf("no home directory to keep state in: %w; name one with --state-dir", err)
-	}
-	switch runtime.GOOS {
-	case "darwin":
-		return filepath.Join(home, "Library", "Application Support", "redstart"), nil
-	case "windows":
-		return filepath.Join(home, "AppData", "Local", "redstart"), nil
-	default:
-		return filepath.Join(home, ".local", "state", "redstart"), nil
-	}
-}
-
+// defaultStateDirText is where localcluster.StateDir keeps state by default, for help texts.
 func defaultStateDirText() string {
-	switch runtime.GOOS {
-	case "darwin":
-		return "~/Library/Application Support/redstart"
-	case "windows":
+	if runtime.GOOS == "windows" {
 		return `%LocalAppData%\redstart`
-	default:
-		return "~/.local/state/redstart"
 	}
+	return "~/.local/state/redstart"
 }
 
 // connect finds the cluster that the flags, the environment or a running "redstart up" point at.
 func (a *app) connect() (*client.Client, error) {
-	state, err := a.state()
+	state, err := localcluster.StateDir(a.stateDir)
+	if err != nil {
+		return nil, err
+	}
+	running, err := localcluster.Find(state)
 	if err != nil {
 		return nil, err
 	}
 	local := ""
-	if running := findUp(state); running != nil {
-		local = running.Kubeconfig
+	if running != nil {
+		local = running.KubeconfigPath
 	}
 	return client.Connect(client.Options{
 		Kubeconfig: a.kubeconfig, Context: a.context, Namespace: a.namespace,
 		StateDir:   state,
 		Local:      local,
-		PreferUp:   a.stateDir != "" || os.Getenv("REDSTART_STATE_DIR") != "",
+		PreferUp:   a.stateDir != "" || os.Getenv(localcluster.StateDirEnv) != "",
 		PreferKube: a.program != "redstart",
 	})
 }

@@ -49,7 +49,7 @@ else a StatefulSet. A Redis that loses members hands over first, so no write is 
 				return nil
 			}
 			target := progress.Target{Kind: u.GetKind(), Name: u.GetName(), Generation: u.GetGeneration()}
-			return a.waitReady(ctx, c, a.out, []progress.Target{target}, timeout, func(w progress.World) bool {
+			return a.waitReady(ctx, c, a.out, []progress.Target{target}, time.Time{}, timeout, func(w progress.World) bool {
 				return u.GetKind() != "Redis" || members(w, u.GetName()) == int(replicas)
 			})
 		},

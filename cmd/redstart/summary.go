@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
-	"strconv"
 	"strings"
 	"time"
 
@@ -13,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"redstart.dev/redstart/internal/client"
+	"redstart.dev/redstart/internal/localcluster/services"
 )
 
 // summary is what up ends with, and what up -o json prints.
@@ -62,31 +61,28 @@ func summarize(ctx context.Context, c *client.Client) (*summary, error) {
 		}
 		s.Redises = append(s.Redises, line)
 	}
-	services, err := c.Kube.CoreV1().Services(c.Namespace).List(ctx, metav1.ListOptions{})
+	list, err := c.Kube.CoreV1().Services(c.Namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, c.Explain(err)
 	}
-	for i := range services.Items {
-		s.Services = append(s.Services, published(&services.Items[i])...)
+	for i := range list.Items {
+		s.Services = append(s.Services, published(&list.Items[i])...)
 	}
 	return s, nil
 }
 
-// published is where a Service is reached from outside: at its load balancer's address, or at its node ports.
+// published is where a Service is reached from outside, as the Service proxy says.
 func published(svc *corev1.Service) []serviceSummary {
 	if svc.Spec.Type != corev1.ServiceTypeLoadBalancer && svc.Spec.Type != corev1.ServiceTypeNodePort {
 		return nil
 	}
 	var out []serviceSummary
-	for _, p := range svc.Spec.Ports {
-		host, port := "127.0.0.1", p.NodePort
-		if in := svc.Status.LoadBalancer.Ingress; len(in) > 0 {
-			host, port = in[0].IP+in[0].Hostname, p.Port
+	addresses := strings.Split(svc.Annotations[services.AnnotationPublished], ",")
+	for i, p := range svc.Spec.Ports {
+		if i >= len(addresses) || addresses[i] == "" {
+			continue // not published: another program has the port
 		}
-		if port == 0 {
-			continue
-		}
-		address := net.JoinHostPort(host, strconv.Itoa(int(port)))
+		address := addresses[i]
 		if speaksHTTP(p) {
 			address = "http://" + address
 		}

@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"redstart.dev/redstart/internal/client"
+	"redstart.dev/redstart/internal/localcluster"
 	"redstart.dev/redstart/internal/manifest"
 	"redstart.dev/redstart/internal/progress"
 )
@@ -71,7 +72,7 @@ Without -f it starts what ran last time. Everything is checked first: with any e
 func (u *up) run(ctx context.Context) error {
 	u.start = time.Now()
 	var err error
-	if u.state, err = u.app.state(); err != nil {
+	if u.state, err = localcluster.StateDir(u.stateDir); err != nil {
 		return err
 	}
 	config, err := loadUpConfig(u.config)
@@ -88,7 +89,11 @@ func (u *up) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if running := findUp(u.state); running != nil {
+	running, err := localcluster.Find(u.state)
+	if err != nil {
+		return err
+	}
+	if running != nil {
 		return fmt.Errorf("redstart up already runs with the state directory %s (process %d); use redstart apply -f to change it, or redstart down to end it", u.state, running.PID)
 	}
 	if err := preflight(ctx, u.state, docs); err != nil {
@@ -189,7 +194,7 @@ func (u *up) rollOut(ctx context.Context, config *rest.Config, docs []manifest.D
 			return err
 		}
 	}
-	if err := u.waitReady(ctx, c, out, targets, u.waitTimeout, nil); err != nil {
+	if err := u.waitReady(ctx, c, out, targets, u.start, u.waitTimeout, nil); err != nil {
 		return notReadyError{err}
 	}
 	s, err := summarize(ctx, c)
@@ -198,7 +203,7 @@ func (u *up) rollOut(ctx context.Context, config *rest.Config, docs []manifest.D
 	}
 	s.StartMilliseconds = time.Since(u.start).Milliseconds()
 	s.StateDir, s.Kubeconfig, s.PID = u.state, filepath.Join(u.state, "kubeconfig"), os.Getpid()
-	if running := findUp(u.state); running != nil {
+	if running, err := localcluster.Find(u.state); err == nil && running != nil {
 		s.PID = running.PID
 	}
 	if u.output == "json" {

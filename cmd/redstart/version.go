@@ -53,12 +53,12 @@ func newVersionCommand(a *app) *cobra.Command {
 				return writeJSON(a.out, v)
 			}
 			fmt.Fprintf(a.out, "redstart %s (%s, %s)\n", v.Version, v.Go, v.Platform)
-			if err != nil {
-				fmt.Fprintf(a.out, "engine: %s\n", v.EngineError)
-				return nil
+			engine := v.EngineError
+			if v.Engine != "" {
+				engine = v.Engine + " at " + v.EnginePath
 			}
-			fmt.Fprintf(a.out, "engine: %s at %s\n", v.Engine, v.EnginePath)
-			return nil
+			_, err = fmt.Fprintf(a.out, "engine: %s\n", engine)
+			return err
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "`FORMAT`: table or json")

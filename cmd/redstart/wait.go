@@ -19,8 +19,8 @@ import (
 )
 
 // waitReady shows how targets become ready, and returns when all are. On the time-out it says which are not. More,
-// when not nil, must be true too.
-func (a *app) waitReady(ctx context.Context, c *client.Client, w io.Writer, targets []progress.Target, timeout time.Duration, more func(progress.World) bool) error {
+// when not nil, must be true too. Since is when the cluster was started, zero where that does not matter.
+func (a *app) waitReady(ctx context.Context, c *client.Client, w io.Writer, targets []progress.Target, since time.Time, timeout time.Duration, more func(progress.World) bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not ready after %s", timeout))
 	defer cancel()
 	f, err := c.Follow(ctx, client.Redises, client.Deployments, client.StatefulSets, client.Pods)
@@ -32,6 +32,7 @@ func (a *app) waitReady(ctx context.Context, c *client.Client, w io.Writer, targ
 	defer view.Close()
 	for {
 		world := progress.World{
+			Since:        since,
 			Redises:      client.All[v1alpha1.Redis](f, client.Redises),
 			Deployments:  client.All[appsv1.Deployment](f, client.Deployments),
 			StatefulSets: client.All[appsv1.StatefulSet](f, client.StatefulSets),
@@ -59,6 +60,9 @@ func unready(items []progress.Item) string {
 		text := i.Name + " is " + string(i.State)
 		if i.Detail != "" {
 			text += " (" + i.Detail + ")"
+		}
+		if i.Message != "" {
+			text += ": " + i.Message
 		}
 		for _, p := range i.Pods {
 			if p.State != progress.Ready {

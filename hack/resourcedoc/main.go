@@ -39,9 +39,10 @@ func main() {
 	}
 }
 
-// structs are the struct types of a package by name.
+// structs are the struct types of a package by name, and the names of its map types.
 type structs struct {
 	fields map[string]*ast.StructType
+	maps   map[string]bool
 }
 
 func write(w io.Writer, dir string) error {
@@ -64,7 +65,7 @@ func parse(dir string) (*structs, error) {
 		return nil, err
 	}
 	sort.Strings(files)
-	s := &structs{map[string]*ast.StructType{}}
+	s := &structs{map[string]*ast.StructType{}, map[string]bool{}}
 	for _, file := range files {
 		if strings.Contains(file, "zz_generated") || strings.HasSuffix(file, "_test.go") {
 			continue
@@ -83,8 +84,11 @@ func parse(dir string) (*structs, error) {
 				if !ok {
 					continue
 				}
-				if st, ok := t.Type.(*ast.StructType); ok {
-					s.fields[t.Name.Name] = st
+				switch typ := t.Type.(type) {
+				case *ast.StructType:
+					s.fields[t.Name.Name] = typ
+				case *ast.MapType:
+					s.maps[t.Name.Name] = true
 				}
 			}
 		}
@@ -103,6 +107,9 @@ func (s *structs) section(w io.Writer, path, name, doc string) {
 		}
 		key, _, _ := strings.Cut(reflect.StructTag(strings.Trim(f.Tag.Value, "`")).Get("json"), ",")
 		goType, list := typeName(f.Type)
+		if s.maps[goType] {
+			goType = "map"
+		}
 		shown := goType
 		if _, known := s.fields[goType]; known {
 			at := path + "." + key

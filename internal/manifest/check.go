@@ -133,8 +133,7 @@ func checkLeaf(t reflect.Type, v any, path string) []fieldProblem {
 }
 
 func wrongType(path, want string, v any) []fieldProblem {
-	hint := ""
-	got := ""
+	var got, hint string
 	switch v := v.(type) {
 	case string:
 		got = "the string " + strconv.Quote(v)

@@ -5,6 +5,7 @@ package manifest
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -130,7 +131,8 @@ func expand(path string, recursive bool) ([]string, error) {
 
 // pathError says it in the order file, reason.
 func pathError(path string, err error) error {
-	if pe, ok := err.(*fs.PathError); ok {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
 		err = pe.Err
 	}
 	return fmt.Errorf("%s: cannot be read: %w", path, err)

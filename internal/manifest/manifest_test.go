@@ -198,7 +198,6 @@ func FuzzParse(f *testing.F) {
 		docs, _ := Parse("f.yaml", []byte(text))
 		_ = Validate(docs)
 		_ = MissingSecrets(docs, "default")
-		_ = PublishedPorts(docs)
 	})
 }
 

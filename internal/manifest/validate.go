@@ -192,31 +192,3 @@ func podSecrets(d Document, add func(field, name string, optional *bool)) {
 		}
 	}
 }
-
-// PublishedPort is a port that a Service publishes on this machine.
-type PublishedPort struct {
-	Document Document
-	Field    string
-	Port     int32
-}
-
-// PublishedPorts lists the ports that documents ask for on this machine: those of Services of type LoadBalancer,
-// and the node ports that are chosen by hand.
-func PublishedPorts(docs []Document) []PublishedPort {
-	var out []PublishedPort
-	for _, d := range docs {
-		svc := corev1.Service{}
-		if d.Object.GetKind() != "Service" || runtime.DefaultUnstructuredConverter.FromUnstructured(d.Object.Object, &svc) != nil {
-			continue
-		}
-		for i, p := range svc.Spec.Ports {
-			switch {
-			case svc.Spec.Type == corev1.ServiceTypeLoadBalancer:
-				out = append(out, PublishedPort{d, fmt.Sprintf("spec.ports[%d].port", i), p.Port})
-			case svc.Spec.Type == corev1.ServiceTypeNodePort && p.NodePort != 0:
-				out = append(out, PublishedPort{d, fmt.Sprintf("spec.ports[%d].nodePort", i), p.NodePort})
-			}
-		}
-	}
-	return out
-}

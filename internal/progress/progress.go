@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sort"
 	"strings"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -19,6 +20,9 @@ type World struct {
 	Deployments  []*appsv1.Deployment
 	StatefulSets []*appsv1.StatefulSet
 	Pods         []*corev1.Pod
+	// Since is when this run of the cluster began, on one machine: what the API server remembers of pods that started
+	// before is not true any more. Zero elsewhere.
+	Since time.Time
 }
 
 // Target is an object that shall become ready: kind (Redis, Deployment or StatefulSet) and name. Generation is
@@ -46,6 +50,8 @@ type Item struct {
 	State State  `json:"state"`
 	// Detail is for people: the role of a member, what is waited for, what went wrong.
 	Detail string `json:"detail,omitempty"`
+	// Message is the owner's longer explanation of why it is not ready.
+	Message string `json:"message,omitempty"`
 	// Pods of a target.
 	Pods []Item `json:"pods,omitempty"`
 }
@@ -75,6 +81,9 @@ func Observe(w World, targets []Target) []Item {
 		default:
 			item.State = Ready
 		}
+		if item.State == Ready && !Done(item.Pods) {
+			item.State = Working
+		}
 		sort.Slice(item.Pods, func(i, j int) bool { return item.Pods[i].Name < item.Pods[j].Name })
 		items = append(items, item)
 	}
@@ -84,7 +93,7 @@ func Observe(w World, targets []Target) []Item {
 func redisItem(item Item, w World, t Target) Item {
 	for _, p := range w.Pods {
 		if p.Labels[v1alpha1.LabelName] == t.Name {
-			item.Pods = append(item.Pods, podItem(p))
+			item.Pods = append(item.Pods, podItem(w, p))
 		}
 	}
 	for _, r := range w.Redises {
@@ -103,8 +112,8 @@ func redisItem(item Item, w World, t Target) Item {
 			case c.Status == "True":
 				item.State = Ready
 				item.Detail = "master " + r.Status.Master
-			case c.Message != "":
-				item.Detail += ": " + c.Message
+			default:
+				item.Message = c.Message
 			}
 		}
 		if r.Status.Phase == v1alpha1.PhaseFailed {
@@ -129,7 +138,7 @@ func deploymentItem(item Item, w World, t Target) Item {
 		if s.ObservedGeneration >= max(t.Generation, d.Generation) && s.UpdatedReplicas == want && s.AvailableReplicas == want && s.Replicas == want {
 			item.State = Ready
 		}
-		item.Pods = selected(w.Pods, d.Spec.Selector.MatchLabels)
+		item.Pods = selected(w, d.Spec.Selector.MatchLabels)
 	}
 	return item
 }
@@ -149,27 +158,27 @@ func statefulSetItem(item Item, w World, t Target) Item {
 		if s.ObservedGeneration >= max(t.Generation, d.Generation) && s.ReadyReplicas == want && s.Replicas == want {
 			item.State = Ready
 		}
-		item.Pods = selected(w.Pods, d.Spec.Selector.MatchLabels)
+		item.Pods = selected(w, d.Spec.Selector.MatchLabels)
 	}
 	return item
 }
 
-func selected(pods []*corev1.Pod, labels map[string]string) []Item {
+func selected(w World, labels map[string]string) []Item {
 	var out []Item
 next:
-	for _, p := range pods {
+	for _, p := range w.Pods {
 		for k, v := range labels {
 			if p.Labels[k] != v {
 				continue next
 			}
 		}
-		out = append(out, podItem(p))
+		out = append(out, podItem(w, p))
 	}
 	return out
 }
 
 // podItem says of a pod what "kubectl get pods" would, and its role.
-func podItem(p *corev1.Pod) Item {
+func podItem(w World, p *corev1.Pod) Item {
 	item := Item{Name: p.Name, State: Working, Detail: strings.ToLower(string(p.Status.Phase))}
 	if p.Status.Phase == corev1.PodPending {
 		item.State = Waiting
@@ -191,8 +200,21 @@ func podItem(p *corev1.Pod) Item {
 			item.State, item.Detail = Ready, p.Labels[v1alpha1.LabelRole]
 		}
 	}
+	if !startedSince(p, w.Since) {
+		item.State, item.Detail = Waiting, "starting again"
+	}
 	if p.DeletionTimestamp != nil {
 		item.State, item.Detail = Working, "stopping"
 	}
 	return item
+}
+
+// startedSince tells whether every container of a pod was started since; container times are whole seconds.
+func startedSince(p *corev1.Pod, since time.Time) bool {
+	for _, c := range p.Status.ContainerStatuses {
+		if c.State.Running != nil && c.State.Running.StartedAt.Time.Before(since.Truncate(time.Second)) {
+			return false
+		}
+	}
+	return true
 }

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// buildProgram builds the program into dir, or takes $REDSTART_BIN.
+func buildProgram(t *testing.T, dir string) string {
+	t.Helper()
+	if bin := os.Getenv("REDSTART_BIN"); bin != "" {
+		abs, err := filepath.Abs(bin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return abs
+	}
+	bin := filepath.Join(dir, "redstart")
+	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return bin
+}
+
+// session runs the program with a state directory of its own.
+type session struct {
+	t   *testing.T
+	bin string
+	env []string
+	dir string
+}
+
+func newSession(t *testing.T) *session {
+	t.Helper()
+	dir := t.TempDir()
+	bin := buildProgram(t, dir)
+	s := &session{t: t, bin: bin, dir: dir, env: append(os.Environ(),
+		"REDSTART_STATE_DIR="+filepath.Join(dir, "state"),
+		"PATH="+filepath.Dir(bin)+string(os.PathListSeparator)+os.Getenv("PATH"))}
+	t.Cleanup(func() {
+		if out, err := s.run("redstart", "down"); err != nil {
+			t.Errorf("redstart down: %v\n%s", err, out)
+		}
+	})
+	return s
+}
+
+// run runs a program, bounded, and gives back everything that it printed.
+func (s *session) run(program string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	if program == "redstart" {
+		program = s.bin
+	}
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Dir, cmd.Env = s.dir, s.env
+	cmd.WaitDelay = 5 * time.Second
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+func (s *session) must(args ...string) string {
+	s.t.Helper()
+	out, err := s.run("redstart", args...)
+	if err != nil {
+		s.t.Fatalf("redstart %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+func (s *session) write(name, text string) {
+	s.t.Helper()
+	if err := os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o644); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// The commands of the pages that are marked with <!-- run --> work, in the order of the page, on the Redis of the quick start.
+func TestPages(t *testing.T) {
+	blocks := map[string][]string{}
+	n := 0
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range append(pages, "../../README.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		blocks[page] = runnable(string(text))
+		n += len(blocks[page])
+	}
+	if n == 0 {
+		t.Fatal("no page has a runnable block")
+	}
+	s := newSession(t)
+	s.write("cache.yaml", cacheYAML)
+	s.must("up", "-d", "-f", "cache.yaml")
+	for page, list := range blocks {
+		for _, block := range list {
+			if out, err := s.run("sh", "-euc", block); err != nil {
+				t.Errorf("%s: %v\n%s\n%s", page, err, block, out)
+			}
+		}
+	}
+}
+
+// runnable finds the sh blocks after a line <!-- run -->.
+func runnable(markdown string) []string {
+	var out []string
+	for _, rest := range strings.Split(markdown, "<!-- run -->\n```sh\n")[1:] {
+		block, _, _ := strings.Cut(rest, "\n```")
+		out = append(out, block)
+	}
+	return out
+}
+
+// Every link in the pages to a file of the repository leads somewhere.
+func TestLinks(t *testing.T) {
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	top, err := filepath.Glob("../../*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range append(pages, top...) {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range strings.Split(string(text), "](")[1:] {
+			link, _, _ := strings.Cut(part, ")")
+			link, _, _ = strings.Cut(link, "#")
+			if link == "" || strings.Contains(link, "://") {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(filepath.Dir(page), link)); err != nil {
+				t.Errorf("%s: the link %s leads nowhere", page, link)
+			}
+		}
+	}
+}
+
+// The life of a cluster in the background: start, use, refuse, change, stop, start again with the data, purge.
+func TestUpAndDown(t *testing.T) {
+	s := newSession(t)
+	s.write("cache.yaml", strings.Replace(cacheYAML, "Sentinel", "Standalone", 1))
+	summary := s.must("up", "-d", "-f", "cache.yaml")
+	for _, want := range []string{"Running after", "writes", "kubeconfig", "redstart down"} {
+		if !strings.Contains(summary, want) {
+			t.Errorf("the summary lacks %q:\n%s", want, summary)
+		}
+	}
+	s.must("cli", "cache", "--", "SET", "greeting", "hello")
+
+	for _, tt := range []struct{ args, want string }{
+		{"up -d -f cache.yaml", "redstart: redstart up already runs with the state directory"},
+		{"failover nobody", `redstart: redises.redstart.dev "nobody" not found`},
+		{"get unicorns", `redstart: the cluster has no kind "unicorns"; try pods, services, deployments or redises`},
+		{"cli cache --member cache-7 -- PING", `redstart: Redis cache has no member "cache-7"; its members are cache-0`},
+		{"logs nobody", `redstart: no pod, Redis, Deployment, StatefulSet or Service is named "nobody" in namespace default`},
+	} {
+		out, err := s.run("redstart", strings.Fields(tt.args)...)
+		if err == nil || !strings.HasPrefix(out, tt.want) || strings.Count(out, "\n") != 1 {
+			t.Errorf("redstart %s: error %v, printed\n%swant one line that begins with\n%s", tt.args, err, out, tt.want)
+		}
+	}
+
+	// A file with one good and one bad object changes nothing.
+	s.write("bad.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: good}\n---\napiVersion: example.com/v1\nkind: Widget\nmetadata: {name: bad}\n")
+	if out, err := s.run("redstart", "apply", "-f", "bad.yaml"); err == nil || !strings.Contains(out, "bad.yaml: document 2 (Widget bad): kind:") {
+		t.Errorf("apply of an unknown kind: %v\n%s", err, out)
+	}
+	if out := s.must("get", "configmaps", "-o", "name"); strings.Contains(out, "configmap/good") {
+		t.Errorf("the good half of a bad file was applied:\n%s", out)
+	}
+
+	if out := s.must("delete", "redis", "cache", "--dry-run"); out != "Redis cache would be deleted\n" {
+		t.Errorf("delete --dry-run prints %q", out)
+	}
+	if out := s.must("get", "pods", "-L", "redis-role", "--no-headers"); !strings.HasSuffix(strings.TrimSpace(out), "master") {
+		t.Errorf("get pods -L redis-role prints\n%s", out)
+	}
+	s.must("down")
+	s.must("up", "-d")
+	if out := s.must("cli", "cache", "--", "GET", "greeting"); out != "hello\n" {
+		t.Errorf("after a restart greeting is %q, want hello", out)
+	}
+	s.must("delete", "redis/cache")
+	if pods := s.must("get", "pods", "-o", "name"); pods != "" {
+		t.Errorf("pods are left after their Redis was deleted:\n%s", pods)
+	}
+	if out := s.must("down", "--purge", "--yes"); !strings.Contains(out, "Deleted") {
+		t.Errorf("down --purge prints %s", out)
+	}
+	if _, err := os.Stat(filepath.Join(s.dir, "state")); !os.IsNotExist(err) {
+		t.Errorf("the state directory is left: %v", err)
+	}
+}
