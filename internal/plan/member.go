@@ -126,7 +126,7 @@ func (m *decider) asHolder() {
 			m.renew()
 		}
 		return
-	case m.Self.Stopping:
+	case m.Self.Stopping && (m.Now >= m.StopBy || s.Role != v1alpha1.RoleMaster || m.Self.Term != m.Lease.Term):
 		m.why("stopping without being open")
 		m.release()
 		m.do(Stop{})
@@ -160,7 +160,7 @@ func (m *decider) asMaster(until time.Duration) {
 	}
 	m.why("master of term %d", m.Lease.Term)
 	m.d.Until = until
-	if m.Now-m.Lease.RenewedAt > RenewEvery+fresh {
+	if m.Now-m.Lease.RenewedAt > RenewEvery+fresh && !m.alone() {
 		m.why("master of term %d; the Lease cannot be renewed: asking the others whether they still follow", m.Lease.Term)
 		m.d.Until = min(until, m.Now+fresh)
 		m.pollStale()

@@ -8,7 +8,7 @@ func (m *decider) asOther() {
 	m.why("%s", why)
 	if m.Self.Open() && !(vacant && m.Lease.Holder == "" && m.Now < m.deadline()) && !(m.alone() && (vacant || !m.Lease.APIReachable)) {
 		m.why("no longer the holder of the Lease: %s", why)
-		m.do(Fence{}, DropClients{})
+		m.do(Fence{})
 		m.Self.Fenced = true
 	}
 	limit := hungReplica
@@ -28,7 +28,9 @@ func (m *decider) asOther() {
 	}
 	switch {
 	case vacant:
-		m.take(why)
+		if m.take(why) {
+			return
+		}
 	case m.alone() && !m.Lease.APIReachable && m.Config.Mode == v1alpha1.ModeStandalone:
 		m.d.Memory.VacantSince = 0
 		m.standAlone()
@@ -55,7 +57,7 @@ func (m *decider) standAlone() {
 }
 
 // take takes a vacant Lease when this member is the best of those that it can reach, and in mode Replication opens at once.
-func (m *decider) take(vacant string) {
+func (m *decider) take(vacant string) (taken bool) {
 	mem := &m.d.Memory
 	if mem.VacantSince == 0 {
 		mem.VacantSince = m.Now
@@ -65,47 +67,49 @@ func (m *decider) take(vacant string) {
 	switch {
 	case m.Self.Stopping || !m.Self.Loaded():
 		m.why("%s; this member is not ready to take it", vacant)
-		return
+		return false
 	case !mem.Settled && !m.complete() && m.Now < wait:
 		m.why("%s; waiting for all %d members to come up", vacant, m.Config.Replicas)
 		m.lookAt(wait)
-		return
+		return false
 	case m.pollStale():
 		m.why("%s; asking the others", vacant)
-		return
+		return false
 	case m.apiReturning():
 		m.why("%s; the API has just come back, and not yet for all members", vacant)
-		return
+		return false
 	}
 	for i := range m.Peers {
 		if p := &m.Peers[i]; p.Reachable && p.Open() && p.Name != m.Lease.Holder {
 			m.why("%s; leaving it to %s, which is an open master", vacant, p.Name)
-			return
+			return false
 		}
 	}
 	best, ok := m.best()
 	switch {
 	case !ok:
 		m.why("%s; no member that can be reached may become master", vacant)
-		return
+		return false
 	case best != &m.Self:
-		m.why("%s; leaving it to %s, which holds more", vacant, best.Name)
+		m.why("%s; leaving it to %s, which comes first", vacant, best.Name)
 		m.lookAt(m.Now + fresh)
-		return
+		return false
 	case m.Self.Term < m.Lease.Term && !m.complete() && !m.HandoverForce:
 		m.why("%s; this member's data is of term %d, older than the Lease's %d, and not all members are here: waiting for them "+
 			"(redstart failover --force takes what is here)", vacant, m.Self.Term, m.Lease.Term)
-		return
+		return false
 	}
 	term := max(m.Lease.Term, m.Self.Term)
 	for i := range m.Peers {
 		term = max(term, m.Peers[i].Term)
 	}
+	term++
 	m.why("%s, and this member is the best", vacant)
-	m.do(AcquireLease{Term: term + 1, Members: m.Config.Replicas, ResourceVersion: m.Lease.ResourceVersion})
+	m.do(AcquireLease{Term: term, Members: m.Config.Replicas, ResourceVersion: m.Lease.ResourceVersion})
 	if m.Config.Mode != v1alpha1.ModeSentinel {
-		m.open(term+1, m.Now+m.duration()-m.margin())
+		m.open(term, m.Now+m.duration()-m.margin())
 	}
+	return true
 }
 
 // apiReturning tells whether the API has come back just now, and not yet for all: those that do not count yet may hold more.

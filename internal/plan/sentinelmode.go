@@ -131,11 +131,7 @@ func (m *decider) openUnderSentinels(self bool) {
 	}
 	term := m.Self.Term
 	if mem.Master != m.Self.Name || term == 0 {
-		term = max(term, m.Lease.Term)
-		for i := range m.Peers {
-			term = max(term, m.Peers[i].Term)
-		}
-		term++
+		term = m.nextTerm()
 	}
 	if !closed && last.Address != "" {
 		// It may have been told by the Sentinels to go on in this very moment: it is made a replica for certain.
@@ -145,6 +141,18 @@ func (m *decider) openUnderSentinels(self bool) {
 	m.do(Remember{term}, Open{Term: term, Before: m.Now + m.downAfter()/2})
 	m.label()
 	m.do(Nudge{})
+}
+
+// nextTerm is a term that nobody had, or the one that this member was elected for.
+func (m *decider) nextTerm() int64 {
+	term := m.Self.Term
+	for i := range m.Peers {
+		term = max(term, m.Peers[i].Term)
+	}
+	if m.holds() {
+		return max(term+1, m.Lease.Term)
+	}
+	return max(term, m.Lease.Term) + 1
 }
 
 // bootstrap elects by the rules of the Lease. The winner asks the Sentinels to monitor it, and opens when they do.
