@@ -131,6 +131,8 @@ func (m *member) becameMaster(ctx context.Context) {
 	m.failover = &f
 	m.metrics.failovers.Add(1)
 	m.log.Info("this member is master", "from", f.From, "milliseconds", f.Milliseconds, "planned", f.Planned)
+	// It outlives the action that it is part of, by a little.
+	ctx = context.WithoutCancel(ctx)
 	m.working.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, apiTime)
 		defer cancel()

@@ -147,15 +147,15 @@ func (b *base) complain(what string, err error) {
 	}
 }
 
-// subscribe calls fn with every change of master that the Sentinel at addr announces, until the subscription is stopped.
-func (b *base) subscribe(ctx context.Context, addr string, fn func(redis.SentinelEvent)) context.CancelFunc {
+// subscribe calls fn with every event of the Sentinel at addr, until the subscription is stopped.
+func (b *base) subscribe(ctx context.Context, addr string, fn func(redis.SentinelEvent), channels ...string) context.CancelFunc {
 	ctx, cancel := context.WithCancel(ctx)
 	b.working.Go(func() {
 		retry := time.NewTicker(calm)
 		defer retry.Stop()
 		for {
 			s := redis.NewSentinel(addr, *b.secret.Load())
-			if err := s.Events(ctx, fn); ctx.Err() == nil {
+			if err := s.Events(ctx, fn, channels...); ctx.Err() == nil {
 				b.log.Debug("no events of a Sentinel", "error", err)
 			}
 			_ = s.Close()

@@ -167,7 +167,7 @@ func (c *cluster) add(name, component string) *pod {
 		c.t.Fatal(err)
 	}
 	var err error
-	if p.log, err = os.Create(filepath.Join(c.dir, name+".log")); err != nil {
+	if p.log, err = os.Create(filepath.Join(logDir(c.dir), name+".log")); err != nil {
 		c.t.Fatal(err)
 	}
 	c.t.Cleanup(func() { _ = p.log.Close() })
@@ -349,7 +349,7 @@ func (c *cluster) members() []*pod {
 
 func (c *cluster) dumpLogs() {
 	for name := range c.pods {
-		b, err := os.ReadFile(filepath.Join(c.dir, name+".log"))
+		b, err := os.ReadFile(filepath.Join(logDir(c.dir), name+".log"))
 		if err == nil {
 			c.t.Logf("log of %s:\n%s", name, b[max(0, len(b)-8000):])
 		}
@@ -383,4 +383,12 @@ func freePort(t *testing.T, ip string) int32 {
 	}
 	defer l.Close()
 	return int32(l.Addr().(*net.TCPAddr).Port)
+}
+
+// logDir is where the agents' logs go: REDSTART_TEST_LOGS keeps them.
+func logDir(dir string) string {
+	if keep := os.Getenv("REDSTART_TEST_LOGS"); keep != "" {
+		return keep
+	}
+	return dir
 }

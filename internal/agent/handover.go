@@ -47,10 +47,8 @@ func (m *member) take(ctx context.Context, call any) {
 		c.at = m.now()
 		m.answerTakeover(errors.New("another takeover came"))
 		m.takeover = c
-		// The Lease was moved a moment ago: the watch may not have told yet.
-		if err := m.readLease(ctx); err != nil {
-			m.log.Warn("the Lease was not read", "error", err)
-		}
+		// The authority was moved a moment ago.
+		m.lookAround(ctx)
 	case *handoverCall:
 		if c.Force {
 			m.force = true
@@ -154,6 +152,7 @@ func (m *member) handOver(ctx context.Context, a plan.HandOver) error {
 		}
 		m.log.Debug("handover", "to", h.to.Name, "step", step.String(), "took", m.now()-begin)
 		state.Step, state.Outcome = step, outcome
+		m.publish("handing over to " + h.to.Name + ": " + step.String())
 	}
 }
 
@@ -311,6 +310,7 @@ func (m *member) moveSentinels(ctx context.Context, h *handoverRun) (plan.Outcom
 			}
 			if s, err := client.Status(ctx); err == nil && s.Role == v1alpha1.RoleMaster {
 				h.to, h.agent = peer, pod.Agent
+				m.awaitSentinels(ctx, peer.Address, every.C)
 				return plan.Succeeded, nil
 			}
 		}
@@ -318,6 +318,29 @@ func (m *member) moveSentinels(ctx context.Context, h *handoverRun) (plan.Outcom
 		case <-ctx.Done():
 			return plan.Unknown, fmt.Errorf("no replica was promoted: %w", ctx.Err())
 		case <-every.C:
+		}
+	}
+}
+
+// awaitSentinels waits until a majority of the Sentinels names addr. That it takes too long is no error: they will.
+func (m *member) awaitSentinels(ctx context.Context, addr string, every <-chan time.Time) {
+	for {
+		m.peers.ask(ctx)
+		_, sentinels := m.peers.observed()
+		n := int32(0)
+		for _, s := range sentinels {
+			if s.Reachable && s.MasterAddress == addr {
+				n++
+			}
+		}
+		if n > m.config.Sentinels/2 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			m.log.Warn("the Sentinels do not agree yet on the new master", "master", addr, "agree", n)
+			return
+		case <-every:
 		}
 	}
 }

@@ -225,6 +225,7 @@ func (m *member) lookAtServer(ctx context.Context) {
 	if !m.server.running() {
 		return
 	}
+	outer := ctx
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	before := m.seen
@@ -250,6 +251,10 @@ func (m *member) lookAtServer(ctx context.Context) {
 	}
 	if before.LinkUp && !m.seen.LinkUp {
 		m.nudge()
+	}
+	if before.Role == v1alpha1.RoleReplica && m.seen.Role == v1alpha1.RoleMaster && m.fenced {
+		// The Sentinels promoted it: what the others said before is no longer true.
+		m.lookAround(outer)
 	}
 }
 

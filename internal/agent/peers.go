@@ -149,7 +149,7 @@ func (p *peers) updateSentinel(ctx context.Context, pod Pod) {
 		s = &sentinelPeer{view: plan.Sentinel{Name: pod.Name}}
 		if pod.Server != "" {
 			s.client = redis.NewSentinel(pod.Server, p.password)
-			s.stop = p.b.subscribe(ctx, pod.Server, func(redis.SentinelEvent) { p.b.nudge() })
+			s.stop = p.b.subscribe(ctx, pod.Server, func(redis.SentinelEvent) { p.b.nudge() }, redis.EventSwitchMaster)
 		}
 		p.sentinels[pod.Name] = s
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -16,19 +17,24 @@ import (
 	"redstart.dev/redstart/internal/redis"
 )
 
-const sentinelFile = "sentinel.conf"
+const (
+	sentinelFile = "sentinel.conf"
+	// discoverEvery is how often a Sentinel is made to look for replicas.
+	discoverEvery = 3 * time.Second
+)
 
 // sentinel is the agent of one redis-sentinel.
 type sentinel struct {
 	*base
 	client *redis.Sentinel
 
-	view       v1alpha1.SentinelView
-	status     v1alpha1.ServerStatus
-	startedAt  time.Duration
-	answeredAt time.Duration
-	askedAt    time.Duration
-	remembered plan.Memory
+	view         v1alpha1.SentinelView
+	status       v1alpha1.ServerStatus
+	startedAt    time.Duration
+	answeredAt   time.Duration
+	askedAt      time.Duration
+	remembered   plan.Memory
+	discoveredAt time.Duration
 	// set is what the Sentinel was told about its master last.
 	set      redis.MonitorOptions
 	stopping bool
@@ -44,12 +50,7 @@ func newSentinel(b *base) *sentinel {
 // run is the loop, until the Sentinel stopped. The end of stop is SIGTERM.
 func (s *sentinel) run(ctx context.Context, stop <-chan struct{}) error {
 	defer s.client.Close()
-	defer s.subscribe(ctx, s.opts.address(), func(e redis.SentinelEvent) {
-		if e.Kind != "" {
-			s.spread(ctx)
-		}
-		s.nudge()
-	})()
+	defer s.subscribe(ctx, s.opts.address(), s.onEvent(ctx), redis.EventVote, redis.EventWaitPromotion, redis.EventSwitchMaster)()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -121,6 +122,9 @@ func (s *sentinel) turn(ctx context.Context) error {
 			s.log.Info("did", "action", a.String(), "why", d.Why)
 		}
 		s.poke()
+	}
+	if err := s.discover(ctx, members); err != nil {
+		return err
 	}
 	return s.applySettings(ctx)
 }
@@ -260,23 +264,67 @@ func (s *sentinel) label(ctx context.Context, v View) error {
 	return nil
 }
 
-// spread tells the other Sentinels of a change of master now: by themselves they would take up to two seconds.
-func (s *sentinel) spread(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, actionTime)
+// onEvent makes a failover that the own Sentinel leads known to the others as soon as the promoted server is master. By
+// itself the leader looks once a second whether it is, and tells the others every two.
+func (s *sentinel) onEvent(ctx context.Context) func(redis.SentinelEvent) {
+	epoch := int64(0)
+	return func(e redis.SentinelEvent) {
+		switch f := e.Fields; {
+		case e.Channel == redis.EventVote && len(f) == 2 && f[0] == *s.id.Load():
+			epoch, _ = strconv.ParseInt(f[1], 10, 64)
+		case e.Channel == redis.EventWaitPromotion && len(f) >= 4 && epoch > 0:
+			if err := s.spread(ctx, net.JoinHostPort(f[2], f[3]), epoch); err != nil {
+				s.log.Info("a promotion is not spread early", "error", err)
+			}
+		}
+		s.nudge()
+	}
+}
+
+// spread waits until the server at addr, which the own Sentinel promotes in a failover of that epoch, is master, and sends
+// the other Sentinels the message that the own one will send.
+func (s *sentinel) spread(ctx context.Context, addr string, epoch int64) error {
+	ctx, cancel := context.WithTimeout(ctx, promoteTime)
 	defer cancel()
-	m, err := s.client.Master(ctx, s.opts.Redis)
-	if err == nil {
-		m.Address, err = s.client.MasterAddress(ctx, s.opts.Redis)
-	}
-	if err != nil {
-		s.log.Debug("the change of master is not spread", "error", err)
-		return
-	}
-	for _, o := range s.peers.sentinelClients() {
-		if err := o.Hello(ctx, *s.id.Load(), s.opts.address(), m); err != nil {
-			s.log.Debug("the change of master is not spread", "error", err)
+	c := redis.NewClient(addr, *s.secret.Load())
+	defer c.Close()
+	every := time.NewTicker(glance)
+	defer every.Stop()
+	for {
+		server, err := c.Status(ctx)
+		if err == nil && server.Role == v1alpha1.RoleMaster {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s was not promoted: %w", addr, errors.Join(err, ctx.Err()))
+		case <-every.C:
 		}
 	}
+	var errs []error
+	for _, o := range s.peers.sentinelClients() {
+		errs = append(errs, o.Hello(ctx, *s.id.Load(), s.opts.address(), redis.Master{Name: s.opts.Redis, Address: addr, ConfigEpoch: epoch}))
+	}
+	return errors.Join(errs...)
+}
+
+// discover makes a Sentinel that knows no replica, although there are some, look again. It looks at once when it starts to
+// monitor, and then only every ten seconds; and without a replica it can fail over to nobody, so that there is nothing
+// to lose by a reset.
+func (s *sentinel) discover(ctx context.Context, members []plan.Member) error {
+	if !s.view.Monitoring || len(s.view.Replicas) > 0 || s.view.FailoverInProgress || s.view.MasterDown || s.now()-s.discoveredAt < discoverEvery {
+		return nil
+	}
+	for _, m := range members {
+		if m.Reachable && m.Server.LinkUp && m.Server.MasterAddress == s.view.MasterAddress {
+			s.discoveredAt = s.now()
+			ctx, cancel := context.WithTimeout(ctx, actionTime)
+			defer cancel()
+			s.log.Info("the Sentinel knows no replica and looks again")
+			return s.client.Reset(ctx, s.opts.Redis)
+		}
+	}
+	return nil
 }
 
 func (s *sentinel) publish(message string) {

@@ -180,24 +180,33 @@ func (s *Sentinel) MyID(ctx context.Context) (string, error) {
 	return fmt.Sprint(v), nil
 }
 
-// SentinelEvent is a change of master that a Sentinel announced.
+// Channels of a Sentinel's events.
+const (
+	// EventSwitchMaster: it takes another server for the master: NAME OLD-IP OLD-PORT NEW-IP NEW-PORT.
+	EventSwitchMaster = "+switch-master"
+	// EventVote: it voted in an epoch: LEADER-ID EPOCH.
+	EventVote = "+vote-for-leader"
+	// EventWaitPromotion: it leads a failover and has just told a replica to be master: slave NAME IP PORT @ ...
+	EventWaitPromotion = "+failover-state-wait-promotion"
+)
+
+// SentinelEvent is what a Sentinel published on one of its channels.
 type SentinelEvent struct {
-	// Kind is "" when the subscription is in place, "+promoted-slave" when a replica was made master, and "+switch-master"
-	// when the Sentinel takes it for the master itself.
-	Kind string
-	// Name, Old and New are set for +switch-master: the name of the master and its addresses.
-	Name, Old, New string
+	// Channel is "" once, when the subscription is in place.
+	Channel string
+	// Fields are the words of the message.
+	Fields []string
 }
 
-// Events calls fn with every change of master, until ctx ends or the connection does; the error then says why.
-func (s *Sentinel) Events(ctx context.Context, fn func(SentinelEvent)) error {
-	ps := s.rdb.Subscribe(ctx, "+switch-master", "+promoted-slave")
+// Events calls fn with every event on channels, until ctx ends or the connection does; the error then says why.
+func (s *Sentinel) Events(ctx context.Context, fn func(SentinelEvent), channels ...string) error {
+	ps := s.rdb.Subscribe(ctx, channels...)
 	stop := context.AfterFunc(ctx, func() { _ = ps.Close() })
 	defer func() {
 		stop()
 		_ = ps.Close()
 	}()
-	channels := 0
+	subscribed := 0
 	for {
 		m, err := ps.Receive(ctx)
 		if err != nil {
@@ -205,15 +214,11 @@ func (s *Sentinel) Events(ctx context.Context, fn func(SentinelEvent)) error {
 		}
 		switch m := m.(type) {
 		case *goredis.Subscription:
-			if channels++; channels == 2 {
+			if subscribed++; subscribed == len(channels) {
 				fn(SentinelEvent{})
 			}
 		case *goredis.Message:
-			e := SentinelEvent{Kind: m.Channel}
-			if f := strings.Fields(m.Payload); m.Channel == "+switch-master" && len(f) == 5 {
-				e.Name, e.Old, e.New = f[0], net.JoinHostPort(f[1], f[2]), net.JoinHostPort(f[3], f[4])
-			}
-			fn(e)
+			fn(SentinelEvent{Channel: m.Channel, Fields: strings.Fields(m.Payload)})
 		}
 	}
 }
