@@ -97,14 +97,28 @@ func flagsFromEnvironment(flags *pflag.FlagSet, lookup func(string) (string, boo
 	return errors.Join(errs...)
 }
 
+// localPort is address with the port that stands for its own on this machine, where pods share one address and the
+// kubelet says so.
+func localPort(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	if local := os.Getenv("REDSTART_PORT_" + port); local != "" {
+		port = local
+	}
+	return net.JoinHostPort(host, port)
+}
+
 func (o *guestbookOptions) run(ctx context.Context) error {
+	o.web.Host = os.Getenv("HOSTNAME") // the pod's name, where the machine has another
 	o.discovery.Password = os.Getenv("REDIS_PASSWORD")
 	o.discovery.SentinelPassword = os.Getenv("SENTINEL_PASSWORD")
 	at, err := o.discovery.Find(os.LookupEnv)
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", o.listen)
+	listener, err := net.Listen("tcp", localPort(o.listen))
 	if err != nil {
 		return fmt.Errorf("listen-address: %w", err)
 	}
