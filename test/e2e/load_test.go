@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sort"
 	"strconv"
 	"strings"
@@ -62,12 +63,13 @@ type ack struct {
 func startWriter(prefix string, dial dialer) *writer {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	w := &writer{prefix: prefix, cancel: cancel, done: make(chan struct{})}
-	go w.run(ctx, dial())
+	go w.run(ctx, dial)
 	return w
 }
 
-func (w *writer) run(ctx context.Context, c redis.UniversalClient) {
+func (w *writer) run(ctx context.Context, dial dialer) {
 	defer close(w.done)
+	c := dial()
 	defer func() { _ = c.Close() }()
 	pace := time.NewTicker(time.Millisecond)
 	defer pace.Stop()
@@ -81,6 +83,11 @@ func (w *writer) run(ctx context.Context, c redis.UniversalClient) {
 		attempt, cancel := context.WithTimeout(ctx, 4*attemptTimeout)
 		err := c.Set(attempt, w.key(n), n, 0).Err()
 		cancel()
+		if dialFailed(err) {
+			// go-redis dials at most once a second after as many failures as its pool is large: start it anew.
+			_ = c.Close()
+			c = dial()
+		}
 		w.mu.Lock()
 		if err == nil {
 			w.acked = append(w.acked, ack{n, time.Now()})
@@ -90,6 +97,11 @@ func (w *writer) run(ctx context.Context, c redis.UniversalClient) {
 		}
 		w.mu.Unlock()
 	}
+}
+
+func dialFailed(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
 }
 
 func (w *writer) key(n int) string { return w.prefix + ":" + strconv.Itoa(n) }
@@ -169,6 +181,10 @@ func startReader(prefix string, dial dialer) *reader {
 			attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
 			err := c.Get(attempt, prefix+":0").Err()
 			cancel()
+			if dialFailed(err) {
+				_ = c.Close()
+				c = dial()
+			}
 			if err == nil || errors.Is(err, redis.Nil) {
 				r.gap = max(r.gap, time.Since(last))
 				last = time.Now()
