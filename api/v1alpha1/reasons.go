@@ -55,9 +55,10 @@ const (
 
 // Reasons of the events of a Redis.
 const (
-	// EventFailedOver: a change of master that nobody planned; the message says from, to, why and how long.
+	// EventFailedOver: a change of master that nobody planned; the message says from, to, why and how long. The new master's
+	// agent tells it.
 	EventFailedOver = "FailedOver"
-	// EventHandedOver: a planned change of master.
+	// EventHandedOver: a planned change of master, told likewise.
 	EventHandedOver = "HandedOver"
 	// EventHandoverFailed: a handover that was asked for did not happen; the message says why.
 	EventHandoverFailed = "HandoverFailed"

@@ -82,7 +82,7 @@ func (r *evictionREST) spend(ctx context.Context, pod *corev1.Pod) error {
 			b := current.(*policyv1.PodDisruptionBudget).DeepCopy()
 			if b.Status.DisruptionsAllowed < 1 {
 				return nil, apierrors.NewTooManyRequests(fmt.Sprintf("cannot evict pod %s: the PodDisruptionBudget %s needs %d healthy pods and has %d",
-					pod.Name, b.Name, b.Status.DesiredHealthy, b.Status.CurrentHealthy), 10)
+					pod.Name, b.Name, b.Status.DesiredHealthy, b.Status.CurrentHealthy), 0)
 			}
 			b.Status.DisruptionsAllowed--
 			if b.Status.DisruptedPods == nil {

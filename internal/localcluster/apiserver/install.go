@@ -3,6 +3,8 @@ package apiserver
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -66,7 +68,19 @@ func (s *Server) install(o Options) error {
 	if err != nil {
 		return fmt.Errorf("make the API server: %w", err)
 	}
+	serveNoDefinitions(s.generic)
 	return s.kinds.mount(s.generic)
+}
+
+// serveNoDefinitions answers that there are no CustomResourceDefinitions. kubectl asks for them when it meets a kind
+// that is not served, and only then says so in words that help.
+func serveNoDefinitions(srv *genericapiserver.GenericAPIServer) {
+	const none = `{"kind":"CustomResourceDefinitionList","apiVersion":"apiextensions.k8s.io/v1","metadata":{"resourceVersion":"1"},"items":[]}`
+	srv.Handler.NonGoRestfulMux.HandleFunc("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		// A client that has gone misses nothing.
+		_, _ = io.WriteString(w, none)
+	})
 }
 
 func (ks *kinds) config(id *identity, loopback *restclient.Config) *genericapiserver.Config {

@@ -44,7 +44,7 @@ type Options struct {
 	Logger *slog.Logger
 	// Logs answers kubectl logs; without it there are none.
 	Logs LogSource
-	// Forward connects to a port of a pod, for kubectl port-forward. Without it the pod's own IP is dialled.
+	// Forward connects to a port of a pod, for kubectl port-forward. Without it v1alpha1.PodAddress is dialled.
 	Forward func(ctx context.Context, pod *corev1.Pod, port int32) (net.Conn, error)
 	// ServiceIPs is the range that cluster IPs are taken from, in order. A range of one address is shared by all
 	// Services. The zero value is 127.0.1.0/24.
@@ -122,6 +122,7 @@ func New(o Options) (_ *Server, err error) {
 
 // Run serves until ctx ends, then ends every request, writes the store to disk and closes it.
 func (s *Server) Run(ctx context.Context) error {
+	prepared := s.generic.PrepareRun() // all paths are there before the first client is answered
 	var tasks sync.WaitGroup
 	storeCtx, stopStore := context.WithCancel(context.Background())
 	tasks.Go(func() { s.db.Run(storeCtx) })
@@ -138,7 +139,7 @@ func (s *Server) Run(ctx context.Context) error {
 	serveErr := make(chan error, 1)
 	tasks.Go(func() { serveErr <- web.ServeTLS(s.listener, "", "") })
 
-	_, _, err := s.generic.PrepareRun().NonBlockingRunWithContext(ctx, shutdownTimeout)
+	_, _, err := prepared.NonBlockingRunWithContext(ctx, shutdownTimeout)
 	if err == nil {
 		s.log.Info("The API is served", "address", s.RESTConfig().Host)
 		select {

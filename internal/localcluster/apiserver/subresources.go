@@ -148,6 +148,11 @@ func (s *Server) addSubresources(o Options) error {
 	if o.Logs != nil {
 		v1["pods/log"] = &logREST{pods: pod, source: o.Logs, log: s.log}
 	}
+	dial := o.Forward
+	if dial == nil {
+		dial = dialPod
+	}
+	v1["pods/portforward"] = &portForwardREST{pods: pod, dial: dial, log: s.log}
 
 	ns := ks.stores[namespaces]
 	ns.ShouldDeleteDuringUpdate = namespaceEmpty
