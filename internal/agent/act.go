@@ -31,7 +31,7 @@ func (m *member) act(ctx context.Context, a plan.Action) error {
 func (m *member) do(ctx context.Context, a plan.Action) error {
 	switch a := a.(type) {
 	case plan.AcquireLease:
-		m.former = m.lease.observed(m.now(), m.leaseTime()).LastHolder
+		m.former, m.acquired = m.lease.observed(m.now(), m.leaseTime()).LastHolder, a.Term
 		return m.acquire(ctx, a)
 	case plan.RenewLease:
 		m.renew(ctx, a)
@@ -113,12 +113,13 @@ func (m *member) open(ctx context.Context, a plan.Open) error {
 		return err
 	}
 	m.fenced, m.openedFor = false, m.takeover
-	m.becameMaster(ctx)
+	// A Lease that this member did not take was given to it; it may learn that before it is asked to take over.
+	m.becameMaster(ctx, m.config.Mode == v1alpha1.ModeReplication && m.acquired != a.Term)
 	return nil
 }
 
 // becameMaster records a change of master to this member.
-func (m *member) becameMaster(ctx context.Context) {
+func (m *member) becameMaster(ctx context.Context, given bool) {
 	now := m.now()
 	f := v1alpha1.FailoverStatus{Time: metav1.NowMicro(), From: m.former, To: m.opts.Name, Reason: m.decided.Why}
 	if t := m.takeover; t != nil {
@@ -126,6 +127,9 @@ func (m *member) becameMaster(ctx context.Context) {
 		f.Milliseconds = t.PausedMS + (now - t.at).Milliseconds()
 	} else if m.lostAt != 0 {
 		f.Milliseconds = (now - m.lostAt).Milliseconds()
+	}
+	if given && !f.Planned {
+		f.Planned, f.Reason = true, "handover"
 	}
 	m.lostAt, m.wasMaster = 0, true
 	m.failover = &f

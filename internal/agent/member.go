@@ -54,6 +54,7 @@ type member struct {
 	failover       *v1alpha1.FailoverStatus
 	wasMaster      bool
 	former         string // the master before this member, as far as it knows
+	acquired       int64  // term under which this member took the Lease itself
 	openedFor      *takeoverCall
 
 	stopping       bool
@@ -196,7 +197,7 @@ func (m *member) noticeMaster(ctx context.Context) {
 	}
 	master := m.seen.Up && m.seen.Role == v1alpha1.RoleMaster
 	if master && !m.wasMaster && !m.fenced && m.decided.Role == v1alpha1.RoleMaster {
-		m.becameMaster(ctx)
+		m.becameMaster(ctx, false)
 	}
 	m.wasMaster = m.wasMaster && master
 }

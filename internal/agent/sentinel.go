@@ -308,11 +308,11 @@ func (s *sentinel) spread(ctx context.Context, addr string, epoch int64) error {
 	return errors.Join(errs...)
 }
 
-// discover makes a Sentinel that knows no replica, although there are some, look again. It looks at once when it starts to
-// monitor, and then only every ten seconds; and without a replica it can fail over to nobody, so that there is nothing
-// to lose by a reset.
+// discover makes a Sentinel that has just begun to monitor and knows no replica, although there are some, begin again: it
+// looks when it begins, and then only every ten seconds. Without a replica it can fail over to nobody, so there is nothing to
+// lose.
 func (s *sentinel) discover(ctx context.Context, members []plan.Member) error {
-	if !s.view.Monitoring || len(s.view.Replicas) > 0 || s.view.FailoverInProgress || s.view.MasterDown || s.now()-s.discoveredAt < discoverEvery {
+	if !s.view.Monitoring || s.view.ConfigEpoch > 0 || len(s.view.Replicas) > 0 || s.view.FailoverInProgress || s.view.MasterDown || s.now()-s.discoveredAt < discoverEvery {
 		return nil
 	}
 	for _, m := range members {
@@ -320,8 +320,8 @@ func (s *sentinel) discover(ctx context.Context, members []plan.Member) error {
 			s.discoveredAt = s.now()
 			ctx, cancel := context.WithTimeout(ctx, actionTime)
 			defer cancel()
-			s.log.Info("the Sentinel knows no replica and looks again")
-			return s.client.Reset(ctx, s.opts.Redis)
+			s.log.Info("the Sentinel knows no replica and begins again")
+			return s.monitor(ctx, s.view.MasterAddress)
 		}
 	}
 	return nil

@@ -1,0 +1,217 @@
+package agent_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"redstart.dev/redstart/api/v1alpha1"
+	"redstart.dev/redstart/internal/agent"
+	"redstart.dev/redstart/internal/redis"
+)
+
+// setConfig writes the configuration anew.
+func (c *cluster) setConfig() {
+	c.t.Helper()
+	maps := c.client.CoreV1().ConfigMaps("default")
+	m, err := maps.Get(c.t.Context(), redisName, metav1.GetOptions{})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	m.Data = map[string]string{v1alpha1.ConfigMapKeyAgent: c.configJSON()}
+	if _, err := maps.Update(c.t.Context(), m, metav1.UpdateOptions{}); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func TestOneMember(t *testing.T) {
+	c := newCluster(t, v1alpha1.ModeStandalone, 1, nil)
+	p := c.ready()
+	ctx := t.Context()
+
+	t.Run("only the token opens its API", func(t *testing.T) {
+		for _, call := range []struct{ method, path string }{
+			{"GET", "/status"}, {"POST", "/handover"}, {"POST", "/takeover"}, {"POST", "/nudge"},
+		} {
+			for _, wrong := range []string{"", "x" + token} {
+				if _, err := p.call(ctx, call.method, call.path, "{}", wrong); err == nil || !strings.Contains(err.Error(), "401") {
+					t.Errorf("%s %s with token %q: %v", call.method, call.path, wrong, err)
+				}
+			}
+		}
+		for _, path := range []string{"/livez", "/readyz"} {
+			if _, err := p.call(ctx, http.MethodGet, path, "", ""); err != nil {
+				t.Error(err)
+			}
+		}
+		if _, err := p.call(ctx, "POST", "/handover", "{", token); err == nil || !strings.Contains(err.Error(), "400") {
+			t.Errorf("half a body: %v", err)
+		}
+	})
+	t.Run("metrics have the known names", func(t *testing.T) {
+		b, err := p.call(ctx, http.MethodGet, "/metrics", "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range []string{"redis_up 1", "redis_connected_slaves 0", `role="master"`, "redstart_ready 1", "redis_memory_used_bytes "} {
+			if !strings.Contains(string(b), line) {
+				t.Errorf("no %s in\n%s", line, b)
+			}
+		}
+	})
+	t.Run("a handover to nobody fails and says why", func(t *testing.T) {
+		b, err := p.call(ctx, "POST", "/handover", `{"id":"7"}`, token)
+		if err != nil || !strings.Contains(string(b), `"Failed"`) || !strings.Contains(string(b), "no other member") {
+			t.Errorf("%s, %v", b, err)
+		}
+	})
+	t.Run("configuration is applied live", func(t *testing.T) {
+		c.config.Config = map[string]string{"appendonly": "yes", "save": "", "maxmemory": "77mb", "databases": "3"}
+		c.setConfig()
+		r := c.server(p)
+		eventually(t, "maxmemory is set", func() error {
+			got, err := r.ConfigGet(ctx, "maxmemory")
+			if err != nil || got["maxmemory"] != fmt.Sprint(77<<20) {
+				return fmt.Errorf("%v, %v", got, err)
+			}
+			s, err := p.status(ctx)
+			if err != nil || fmt.Sprint(s.PendingRestart) != "[databases]" {
+				return fmt.Errorf("pending %v, %v", s.PendingRestart, err)
+			}
+			return nil
+		})
+		p.terminate(t)
+		c.start(p)
+		c.ready()
+		s, err := p.status(ctx)
+		if err != nil || len(s.PendingRestart) != 0 || s.ConfigHash != redis.SettingsHash(c.config.Config) {
+			t.Errorf("after a restart %+v, %v", s, err)
+		}
+	})
+	t.Run("it is the same after its agent was killed", func(t *testing.T) {
+		before, err := p.status(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.kill()
+		c.start(p)
+		c.ready()
+		if after, err := p.status(ctx); err != nil || after.Boot == before.Boot || after.Term <= before.Term {
+			t.Errorf("before %+v, after %+v, %v", before, after, err)
+		}
+	})
+}
+
+// TestAllPodsComeBack with new addresses, all at the same time.
+func TestAllPodsComeBack(t *testing.T) {
+	for _, mode := range []v1alpha1.Mode{v1alpha1.ModeReplication, v1alpha1.ModeSentinel} {
+		t.Run(string(mode), func(t *testing.T) {
+			c := newCluster(t, mode, 3, nil)
+			c.ready()
+			w := c.write()
+			w.longest(t)
+			w.end()
+			for _, p := range c.pods {
+				p.kill()
+			}
+			for _, p := range c.pods {
+				if err := c.client.CoreV1().Pods("default").Delete(t.Context(), p.name, metav1.DeleteOptions{GracePeriodSeconds: new(int64)}); err != nil {
+					t.Fatal(err)
+				}
+				c.schedule(p)
+				c.start(p)
+			}
+			if lost := w.lost(t, c.ready()); lost != 0 {
+				t.Errorf("%d acknowledged writes are lost", lost)
+			}
+		})
+	}
+}
+
+// TestEmptiedMaster: the master comes back with nothing, and takes nothing from those that have it all.
+func TestEmptiedMaster(t *testing.T) {
+	c := newCluster(t, v1alpha1.ModeReplication, 3, nil)
+	master := c.ready()
+	w := c.write()
+	w.longest(t)
+	w.end()
+	for _, p := range c.pods {
+		p.kill()
+	}
+	if err := os.RemoveAll(master.data); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(master.data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range c.pods {
+		c.start(p)
+	}
+	next := c.ready()
+	if next == master {
+		t.Errorf("the emptied %s is master", master.name)
+	}
+	if lost := w.lost(t, next); lost != 0 {
+		t.Errorf("%d acknowledged writes are lost", lost)
+	}
+}
+
+func TestChangesOfMasterAreRecorded(t *testing.T) {
+	c := newCluster(t, v1alpha1.ModeReplication, 2, nil)
+	master := c.ready()
+	if _, err := master.call(t.Context(), "POST", "/handover", `{"id":"1"}`, token); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "there is an Event of the handover", func() error {
+		events, err := c.client.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		for _, e := range events.Items {
+			if e.Reason == "HandedOver" && e.Type == corev1.EventTypeNormal && strings.Contains(e.Message, "instead of "+master.name) {
+				return nil
+			}
+		}
+		return fmt.Errorf("%d events", len(events.Items))
+	})
+}
+
+func TestOptionsFromEnv(t *testing.T) {
+	env := func(change map[string]string) func(string) string {
+		m := map[string]string{"POD_NAME": "cache-0", "POD_NAMESPACE": "default", "POD_UID": "u", "POD_IP": "127.0.0.9", "REDSTART_REDIS": "cache",
+			"REDSTART_COMPONENT": "member", "REDSTART_MOUNT_DATA": "/d"}
+		for k, v := range change {
+			m[k] = v
+		}
+		return func(k string) string { return m[k] }
+	}
+	o, err := agent.OptionsFromEnv(env(map[string]string{"REDSTART_PORT_6379": "7001"}))
+	if err != nil || o.Port != 7001 || o.AgentPort != v1alpha1.PortAgent || o.Dir != "/d" {
+		t.Errorf("%+v, %v", o, err)
+	}
+	for change, want := range map[[2]string]string{
+		{"POD_IP", ""}:                   "environment variable POD_IP is not set: expected the pod's IP (downward API, status.podIP)",
+		{"POD_IP", "cache"}:              `environment variable POD_IP: expected an IP address, got "cache"`,
+		{"REDSTART_COMPONENT", "proxy"}:  `environment variable REDSTART_COMPONENT: expected member or sentinel, got "proxy"`,
+		{"REDSTART_PORT_6379", "70000"}:  `environment variable REDSTART_PORT_6379: expected a port from 1 to 65535, got "70000"`,
+		{"REDSTART_PORT_9379", "redis!"}: `environment variable REDSTART_PORT_9379: expected a port from 1 to 65535, got "redis!"`,
+	} {
+		if _, err := agent.OptionsFromEnv(env(map[string]string{change[0]: change[1]})); err == nil || err.Error() != want {
+			t.Errorf("%s=%q: %v, want %s", change[0], change[1], err, want)
+		}
+	}
+}
+
+func TestDataDirectoryMissing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "none")
+	err := agent.Run(t.Context(), agent.Options{Dir: dir}, nil)
+	if want := "data directory " + dir + ": expected a directory: mount a volume there, or set REDSTART_MOUNT_DATA"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
