@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"redstart.dev/redstart/internal/guestbook"
@@ -114,6 +115,7 @@ func (o *guestbookOptions) run(ctx context.Context) error {
 	o.web.Host = os.Getenv("HOSTNAME") // the pod's name, where the machine has another
 	o.discovery.Password = os.Getenv("REDIS_PASSWORD")
 	o.discovery.SentinelPassword = os.Getenv("SENTINEL_PASSWORD")
+	logging.Disable() // go-redis would report every failed attempt; the store counts them
 	at, err := o.discovery.Find(os.LookupEnv)
 	if err != nil {
 		return err
