@@ -19,8 +19,12 @@ const (
 	statusTimeout = 500 * time.Millisecond
 	// handoverTimeout bounds a handover; the agent gives up earlier.
 	handoverTimeout = 35 * time.Second
-	// refusalTimeout is how long a handover that is refused is tried again.
-	refusalTimeout = 4 * time.Second
+	// retryTimeout is how long a handover that fails is tried again, and retryEvery how often. The Sentinels look at the
+	// replicas each ten seconds, and refuse until they did.
+	retryTimeout = 12 * time.Second
+	retryEvery   = 500 * time.Millisecond
+	// retryBelow is how long writers may have waited for a handover in vain, in milliseconds, for it to be tried again.
+	retryBelow = 100
 	// maxAnswer is the longest answer of an agent that is read, in bytes.
 	maxAnswer = 1 << 20
 )
@@ -60,14 +64,14 @@ func (a agents) look(ctx context.Context, token string, all []instance) {
 	wg.Wait()
 }
 
-// handOver asks a member's agent, the master's unless the handover is forced, for a handover and waits for its end. An agent
-// knows the other members by looks of its own, so one that refuses before any writer had to wait is asked again.
+// handOver asks a member's agent, the master's unless the handover is forced, for a handover and waits for its end. The agent
+// and the Sentinels know the members by looks of their own: when they refuse, and no writer had to wait, they are asked again.
 func (a agents) handOver(ctx context.Context, token string, member instance, req v1alpha1.HandoverRequest) (v1alpha1.HandoverStatus, error) {
 	ctx, cancel := context.WithTimeout(ctx, handoverTimeout)
 	defer cancel()
-	refusals := time.NewTimer(refusalTimeout)
-	defer refusals.Stop()
-	again := time.NewTicker(refusalTimeout / 10)
+	enough := time.NewTimer(retryTimeout)
+	defer enough.Stop()
+	again := time.NewTicker(retryEvery)
 	defer again.Stop()
 	for {
 		var done v1alpha1.HandoverStatus
@@ -75,12 +79,12 @@ func (a agents) handOver(ctx context.Context, token string, member instance, req
 		if err != nil {
 			return done, fmt.Errorf("ask %s for a handover: %w", member.name, err)
 		}
-		if !failed(&done) || done.Milliseconds > 0 {
+		if !failed(&done) || done.Milliseconds >= retryBelow {
 			return done, nil
 		}
 		select {
 		case <-again.C:
-		case <-refusals.C:
+		case <-enough.C:
 			return done, nil
 		case <-ctx.Done():
 			return done, nil

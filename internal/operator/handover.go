@@ -133,6 +133,9 @@ func (c *redisController) handOver(ctx context.Context, r *v1alpha1.Redis, o *ob
 	if done.From == "" {
 		done.From = from
 	}
+	if start.To != "" && done.To != "" && done.To != start.To {
+		done.Message = fmt.Sprintf("%s was asked for, the Sentinels chose %s", start.To, done.To)
+	}
 	if failed(&done) {
 		c.events.Event(r, corev1.EventTypeWarning, v1alpha1.EventHandoverFailed, done.Message)
 	}

@@ -54,9 +54,12 @@ type memory struct {
 	secretSeen time.Time
 	// applied are the versions of the objects that the operator applied last; see applier.
 	applied map[string]string
+	// generation was first seen at changed: for a while after a change the agents may have something new to say.
+	generation int64
+	changed    time.Time
 	// deleted is the pod that the operator deleted last: until it is gone from the cache, what the cache says is old.
 	deleted types.UID
-	// failover is the last one that was told in an event.
+	// failover is the last one that was counted.
 	failover time.Time
 	// resizeAfter is when a handover that a smaller size needs is tried again.
 	resizeAfter time.Time
@@ -77,6 +80,9 @@ func (c *redisController) Reconcile(ctx context.Context, req reconcile.Request) 
 		return reconcile.Result{}, nil
 	}
 	mem := c.remember(req.NamespacedName, stored.UID)
+	if mem.generation != stored.Generation {
+		mem.generation, mem.changed = stored.Generation, c.now()
+	}
 	r := stored.DeepCopy()
 	r.Default()
 

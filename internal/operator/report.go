@@ -13,7 +13,7 @@ import (
 	"redstart.dev/redstart/api/v1alpha1"
 )
 
-// report writes the status of a Redis, when there is something new to say, and tells of failovers. stored is the
+// report writes the status of a Redis, when there is something new to say, and counts failovers. stored is the
 // Redis as it was read, r the same with what the operator did to its status meanwhile.
 func (c *redisController) report(ctx context.Context, stored, r *v1alpha1.Redis, mem *memory, o observation, d doing) error {
 	next := nextStatus(r, o, d)
@@ -31,7 +31,7 @@ func (c *redisController) report(ctx context.Context, stored, r *v1alpha1.Redis,
 	}
 	mem.statusWritten = o.now
 	c.tellRefusal(stored, d)
-	c.tellFailover(stored, next.LastFailover, mem)
+	c.countFailover(stored, next.LastFailover, mem)
 	return nil
 }
 
@@ -55,8 +55,9 @@ func (c *redisController) tellRefusal(stored *v1alpha1.Redis, d doing) {
 	c.events.Event(stored, corev1.EventTypeWarning, d.reason, d.message)
 }
 
-// tellFailover tells of a change of master that was not told yet. A Redis' first master follows on none.
-func (c *redisController) tellFailover(stored *v1alpha1.Redis, f *v1alpha1.FailoverStatus, mem *memory) {
+// countFailover counts a change of master that was not counted yet. A Redis' first master follows on none. The event of it
+// is the new master's agent's, which tells it whether or not there is an operator.
+func (c *redisController) countFailover(stored *v1alpha1.Redis, f *v1alpha1.FailoverStatus, mem *memory) {
 	if f == nil || f.From == "" || !f.Time.After(mem.failover) {
 		return
 	}
@@ -64,14 +65,5 @@ func (c *redisController) tellFailover(stored *v1alpha1.Redis, f *v1alpha1.Failo
 		return
 	}
 	mem.failover = f.Time.Time
-	kind, reason, verb := corev1.EventTypeWarning, v1alpha1.EventFailedOver, "failed over"
-	if f.Planned {
-		kind, reason, verb = corev1.EventTypeNormal, v1alpha1.EventHandedOver, "handed over"
-	}
-	message := fmt.Sprintf("%s from %s to %s in %d ms", verb, f.From, f.To, f.Milliseconds)
-	if f.Reason != "" {
-		message += ": " + f.Reason
-	}
-	c.events.Event(stored, kind, reason, message)
 	c.metrics.failedOver(stored, f.Planned)
 }

@@ -52,7 +52,7 @@ func (c *redisController) work(ctx context.Context, r *v1alpha1.Redis, mem *memo
 	if d, wait, done, err := c.restart(ctx, r, mem, o); done || err != nil {
 		return d, wait, err
 	}
-	return settling(r, *o), settlingWait(r, *o), nil
+	return settling(r, *o), settlingWait(r, mem, *o), nil
 }
 
 // settling is what still goes on when there is nothing left to do: members come and go after a change of size.
@@ -71,7 +71,10 @@ func settling(r *v1alpha1.Redis, o observation) doing {
 }
 
 // settlingWait is how long until the next look.
-func settlingWait(r *v1alpha1.Redis, o observation) time.Duration {
+func settlingWait(r *v1alpha1.Redis, mem *memory, o observation) time.Duration {
+	if o.now.Sub(mem.changed) < lookCalm {
+		return lookBusy
+	}
 	if len(o.members) == len(o.wanted(r)) && notReady(o.members) == "" && notReady(o.sentinels) == "" {
 		return lookCalm
 	}
