@@ -78,6 +78,7 @@ type Kubelet struct {
 	mu      sync.Mutex
 	workers map[types.UID]*worker
 	last    map[types.NamespacedName]*worker // the youngest pod of each name
+	closed  bool                             // no further pods are taken up
 	running sync.WaitGroup                   // workers
 }
 
@@ -154,7 +155,12 @@ func (k *Kubelet) Run(ctx context.Context) error {
 	if err == nil {
 		tasks.Go(func() { k.renewNode(ctx) })
 		<-ctx.Done()
+	} else if ctx.Err() != nil {
+		err = nil // told to stop while starting
 	}
+	k.mu.Lock()
+	k.closed = true
+	k.mu.Unlock()
 	k.running.Wait()
 	watch.Stop()
 	k.sink.Shutdown()
@@ -194,7 +200,7 @@ func (k *Kubelet) start(ctx, work context.Context) error {
 		known[pods.Items[i].UID] = true
 	}
 	k.removeStrangers(known)
-	// A kubelet that was told to stop takes up no pods; ctx is what a pod lives under, work what ends it.
+	// Pods are stopped when ctx ends; what they need until they have stopped lives under work.
 	return k.handle(ctx, &corev1.Pod{}, toolscache.ResourceEventHandlerDetailedFuncs{
 		AddFunc: func(obj any, _ bool) { k.podSeen(ctx, work, obj.(*corev1.Pod)) },
 		UpdateFunc: func(old, obj any) {
@@ -237,7 +243,7 @@ func (k *Kubelet) podSeen(ctx, work context.Context, pod *corev1.Pod) {
 		w.update(pod)
 		return
 	}
-	if ctx.Err() != nil {
+	if k.closed {
 		return
 	}
 	key := client.ObjectKeyFromObject(pod)
