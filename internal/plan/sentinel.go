@@ -33,17 +33,10 @@ func DecideSentinel(o SentinelObservation) Decision {
 		d.Why = "leading a failover"
 	case asking != nil && asking.Candidate && o.Self.MasterAddress != asking.Address:
 		d.Why = fmt.Sprintf("%s asks to be monitored", asking.Name)
-		d.Actions = []Action{Monitor{asking.Name, asking.Address}}
+		o.correct(&d, asking)
 	case named != nil && named.Address != o.Self.MasterAddress:
-		since := o.Memory.DifferSince
-		if since == 0 {
-			since = o.Now
-		}
-		d.Memory.DifferSince = since
 		d.Why = fmt.Sprintf("the other Sentinels name %s, not %s", named.Name, o.Self.MasterAddress)
-		if o.member(o.Self.MasterAddress) == nil || o.Now-since >= differFor {
-			d.Actions = []Action{Monitor{named.Name, named.Address}}
-		}
+		o.correct(&d, named)
 	case named != nil && o.stale(&o.Self) && o.mayReset(named):
 		d.Why = "it knows replicas or Sentinels that are gone"
 		d.Actions = []Action{ResetSentinel{}}
@@ -56,6 +49,19 @@ func DecideSentinel(o SentinelObservation) Decision {
 		d.Follows = named.Name
 	}
 	return d
+}
+
+// correct gives the Sentinel another master than the one it believes in: at once when no present member has that address;
+// otherwise only after it has differed for long, because it may have learned of a failover before the others did.
+func (o *SentinelObservation) correct(d *Decision, to *Member) {
+	since := o.Memory.DifferSince
+	if since == 0 {
+		since = o.Now
+	}
+	d.Memory.DifferSince = since
+	if o.member(o.Self.MasterAddress) == nil || o.Now-since >= differFor {
+		d.Actions = []Action{Monitor{to.Name, to.Address}}
+	}
 }
 
 // member at an address, nil when no present member has it.
