@@ -11,7 +11,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/generic/registry"
+	"k8s.io/apiserver/pkg/storage"
 )
 
 // serviceNetwork gives cluster IPs and node ports to Services. What is in use is found in the store at start.
@@ -233,8 +235,23 @@ func (n *serviceNetwork) attach(ctx context.Context, services *registry.Store) e
 	if err != nil {
 		return fmt.Errorf("find the addresses in use: %w", err)
 	}
-	if err := eachItem(list, func(o runtime.Object) error { n.keep(o.(*corev1.Service)); return nil }); err != nil {
+	var strangers []*corev1.Service
+	err = eachItem(list, func(o runtime.Object) error {
+		s := o.(*corev1.Service)
+		if ip := held(s).ip; ip.IsValid() && !n.prefix.Contains(ip) {
+			strangers = append(strangers, s)
+		} else {
+			n.keep(s)
+		}
+		return nil
+	})
+	if err != nil {
 		return err
+	}
+	for _, s := range strangers {
+		if err := n.move(ctx, services, s); err != nil {
+			return err
+		}
 	}
 	inNamespace := services.BeginCreate
 	services.BeginCreate = func(ctx context.Context, obj runtime.Object, o *metav1.CreateOptions) (registry.FinishFunc, error) {
@@ -249,6 +266,29 @@ func (n *serviceNetwork) attach(ctx context.Context, services *registry.Store) e
 	}
 	services.AfterDelete = func(obj runtime.Object, _ *metav1.DeleteOptions) {
 		n.release(held(obj.(*corev1.Service)), holding{})
+	}
+	return nil
+}
+
+// move gives a Service of the store an address of the network. It had one of another: the network that the store was
+// used with before was taken.
+func (n *serviceNetwork) move(ctx context.Context, services *registry.Store, s *corev1.Service) error {
+	key, err := services.KeyFunc(request.WithNamespace(ctx, s.Namespace), s.Name)
+	if err != nil {
+		return fmt.Errorf("give Service %s/%s a new address: %w", s.Namespace, s.Name, err)
+	}
+	update := storage.SimpleUpdate(func(in runtime.Object) (runtime.Object, error) {
+		s := in.(*corev1.Service)
+		old := held(s)
+		old.ip, s.Spec.ClusterIP = netip.Addr{}, ""
+		if err := n.assign(s, old); err != nil {
+			return nil, err
+		}
+		n.keep(s)
+		return s, nil
+	})
+	if err := services.Storage.GuaranteedUpdate(ctx, key, &corev1.Service{}, false, nil, update, false, nil); err != nil {
+		return fmt.Errorf("give Service %s/%s a new address: %w", s.Namespace, s.Name, err)
 	}
 	return nil
 }
