@@ -276,6 +276,14 @@ func (k *kubeCluster) SetRole(ctx context.Context, pod string, role v1alpha1.Rol
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("label pod %s: %w", pod, err)
 	}
+	// The watch will say the same in a moment.
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if p, ok := k.pods[pod]; ok {
+		p.Label = role
+		k.pods[pod] = p
+		k.view.Pods = sortedPods(k.pods)
+	}
 	return nil
 }
 

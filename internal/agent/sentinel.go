@@ -93,7 +93,8 @@ func (s *sentinel) turn(ctx context.Context) error {
 		s.start()
 	}
 	s.peers.update(ctx, v, s.password)
-	if s.refresh.Swap(false) {
+	fresh := s.refresh.Swap(false)
+	if fresh {
 		s.peers.ask(ctx)
 	} else {
 		s.peers.askSoon(ctx)
@@ -114,6 +115,11 @@ func (s *sentinel) turn(ctx context.Context) error {
 	})
 	s.remembered = d.Memory
 	s.publish(d.Why)
+	if len(d.Actions) > 0 && !fresh {
+		// Around a failover what the others said a second ago may be wrong by now: ask, and decide again.
+		s.nudge()
+		return nil
+	}
 	for _, a := range d.Actions {
 		if err := s.act(ctx, a); err != nil {
 			return fmt.Errorf("%s: %w", a, err)
