@@ -73,8 +73,8 @@ func (w *world) checkOpen(n *node, term int64) {
 	delete(w.handed, term)
 }
 
-// checkSettled is the liveness rule: a while after the last fault there is one master and all others follow it.
-func (w *world) checkSettled() {
+// unsettled says what is missing until there is one master with the label and all others follow it; "" when nothing is.
+func (w *world) unsettled() string {
 	var master *node
 	for _, n := range w.nodes {
 		if n.exists && n.writable() {
@@ -82,24 +82,24 @@ func (w *world) checkSettled() {
 		}
 	}
 	if master == nil {
-		w.fail("no master %s after the last fault: %s", settleFor, w)
-		return
+		return "no master: " + w.String()
 	}
 	for _, n := range w.nodes {
 		switch want := int32(n.ord) < w.replicas; {
 		case want != n.exists:
-			w.fail("%s: exists is %v, %d replicas are wanted: %s", n.name, n.exists, w.replicas, w)
+			return fmt.Sprintf("%s: exists is %v, %d replicas are wanted: %s", n.name, n.exists, w.replicas, w)
 		case !want || n == master:
 		case !n.srv.linkUp || n.srv.masterAddr != master.address:
-			w.fail("%s does not follow %s: %s (it says: %s)", n.name, master.name, w, n.agent.decision.Why)
+			return fmt.Sprintf("%s does not follow %s: %s (it says: %s)", n.name, master.name, w, n.agent.decision.Why)
 		case n.label == v1alpha1.RoleMaster:
-			w.fail("%s has the label of a master, and %s is the master", n.name, master.name)
+			return fmt.Sprintf("%s has the label of a master, and %s is the master", n.name, master.name)
 		}
 	}
 	if master.label != v1alpha1.RoleMaster {
-		w.fail("the master %s has no label", master.name)
+		return fmt.Sprintf("the master %s has no label", master.name)
 	}
 	if int32(master.ord) >= w.replicas {
-		w.fail("the master %s was to be removed", master.name)
+		return fmt.Sprintf("the master %s was to be removed", master.name)
 	}
+	return ""
 }

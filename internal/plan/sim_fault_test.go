@@ -13,7 +13,7 @@ func (w *world) fault() {
 		}
 	}
 	n.touched()
-	switch w.rng.IntN(16) {
+	switch w.rng.IntN(18) {
 	case 0, 1:
 		w.log("FAULT", "kill -9 of the server of %s", n.name)
 		n.killServer("killed")
@@ -46,7 +46,14 @@ func (w *world) fault() {
 	case 13, 14:
 		w.log("FAULT", "pod %s is deleted", n.name)
 		n.terminate(w.between(3*second, 20*second))
-	case 15:
+	case 15, 16:
+		d := w.between(6*second, 25*second)
+		for _, m := range w.nodes {
+			if w.chance(0.6) {
+				m.cutAPI(d)
+			}
+		}
+	case 17:
 		w.replicas = int32(1 + w.rng.IntN(5))
 		w.log("FAULT", "scaled to %d", w.replicas)
 	}

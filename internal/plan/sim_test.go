@@ -78,9 +78,18 @@ func simulate(seed int64, mutant func(*Observation, *Decision), trace func(strin
 		w.run(w.now + w.between(0, 6*second))
 	}
 	w.heal()
-	w.run(w.now + settleFor)
-	if w.violation == "" {
-		w.checkSettled()
+	return w.settle()
+}
+
+// settle is the liveness rule: within settleFor of the last fault there is one master, all others follow it, and so it stays.
+func (w *world) settle() string {
+	missing, before := "not tried", "not tried"
+	for end := w.now + settleFor; w.now < end && (missing != "" || before != "") && w.violation == ""; {
+		w.run(w.now + 3*second)
+		before, missing = missing, w.unsettled()
+	}
+	if missing != "" {
+		w.fail("not settled %s after the last fault: %s", settleFor, missing)
 	}
 	return w.violation
 }
