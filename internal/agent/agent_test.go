@@ -162,6 +162,49 @@ func TestEmptiedMaster(t *testing.T) {
 	}
 }
 
+func TestPasswordIsRotatedWithoutARestart(t *testing.T) {
+	c := newCluster(t, v1alpha1.ModeSentinel, 2, nil)
+	master := c.ready()
+	ctx := t.Context()
+	pid := serverPID(t, master)
+	secrets := c.client.CoreV1().Secrets("default")
+	s, err := secrets.Get(ctx, redisName, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Data[v1alpha1.SecretKeyPassword] = []byte("another")
+	if _, err := secrets.Update(ctx, s, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range c.pods {
+		port := v1alpha1.PortRedis
+		if p.component == v1alpha1.ComponentSentinel {
+			port = v1alpha1.PortSentinel
+		}
+		eventually(t, "the new password is the only one of "+p.name, func() error {
+			now, before := redis.NewClient(p.address(port), "another"), redis.NewClient(p.address(port), password)
+			defer now.Close()
+			defer before.Close()
+			if err := now.Ping(ctx); err != nil {
+				return err
+			}
+			if err := before.Ping(ctx); !redis.IsWrongPassword(err) {
+				return fmt.Errorf("the former password: %v", err)
+			}
+			return nil
+		})
+	}
+	if again := c.ready(); again != master || serverPID(t, master) != pid {
+		t.Errorf("after the rotation %s is master, its server process %d; want %s, %d", again.name, serverPID(t, master), master.name, pid)
+	}
+	if _, err := master.call(ctx, "POST", "/handover", `{"id":"1"}`, token); err != nil {
+		t.Error(err)
+	}
+	if c.ready() == master {
+		t.Error("no handover after the rotation")
+	}
+}
+
 func TestChangesOfMasterAreRecorded(t *testing.T) {
 	c := newCluster(t, v1alpha1.ModeReplication, 2, nil)
 	master := c.ready()

@@ -42,10 +42,10 @@ type member struct {
 	fenced     bool
 	lostAt     time.Duration // since when there is no master, as far as this member knows
 
-	inForce        map[string]string
-	pending        []string
-	applied        *v1alpha1.AgentConfig
-	serverPassword string // that the server has
+	inForce  map[string]string
+	pending  []string
+	applied  *v1alpha1.AgentConfig
+	rotation rotation
 
 	decided        plan.Decision
 	remembered     plan.Memory
@@ -159,6 +159,7 @@ func (m *member) turn(ctx context.Context) (acted bool, err error) {
 		acted = true
 	}
 	m.note(false)
+	m.rotatePassword(ctx)
 	m.applyConfig(ctx)
 	return acted || len(m.decided.Actions) > 0, err
 }
@@ -203,7 +204,7 @@ func (m *member) noticeMaster(ctx context.Context) {
 }
 
 func (m *member) startServer() {
-	m.serverPassword = m.password
+	m.rotation = rotation{has: m.password}
 	m.client.SetPassword(m.password)
 	m.inForce = map[string]string{}
 	for name, value := range m.config.Config {

@@ -38,6 +38,7 @@ type sentinel struct {
 	// set is what the Sentinel was told about its master last.
 	set      redis.MonitorOptions
 	stopping bool
+	rotation rotation
 	id       atomic.Pointer[string] // its sentinel myid
 }
 
@@ -132,6 +133,9 @@ func (s *sentinel) turn(ctx context.Context) error {
 	if err := s.discover(ctx, members); err != nil {
 		return err
 	}
+	if err := s.rotatePassword(ctx); err != nil {
+		return err
+	}
 	return s.applySettings(ctx)
 }
 
@@ -207,6 +211,7 @@ func (s *sentinel) applySettings(ctx context.Context) error {
 // start starts the Sentinel afresh: without a master, but with an epoch above all that it may have voted in.
 func (s *sentinel) start() {
 	s.client.SetPassword(s.password)
+	s.rotation = rotation{has: s.password}
 	id := redis.SentinelID(s.config.UID, s.opts.Name)
 	s.id.Store(&id)
 	conf := redis.SentinelConf{IP: s.opts.IP, Port: s.opts.Port, Dir: s.opts.Dir, Password: s.password,

@@ -171,6 +171,12 @@ func (s *Sentinel) Failover(ctx context.Context, name string) error {
 	return err
 }
 
+// SetSentinelPassword sets the password that the Sentinel gives to other Sentinels.
+func (s *Sentinel) SetSentinelPassword(ctx context.Context, password string) error {
+	_, err := s.do(ctx, "SENTINEL", "CONFIG", "SET", "sentinel-pass", password)
+	return err
+}
+
 // MyID is the ID of the Sentinel.
 func (s *Sentinel) MyID(ctx context.Context) (string, error) {
 	v, err := s.do(ctx, "SENTINEL", "MYID")
