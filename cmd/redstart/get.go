@@ -17,6 +17,9 @@ import (
 	"redstart.dev/redstart/internal/client"
 )
 
+// everyKind is what "get all" means.
+const everyKind = "redises,statefulsets,deployments,services,pods"
+
 // getFlags are those of get.
 type getFlags struct {
 	output        string
@@ -36,6 +39,7 @@ func newGetCommand(a *app) *cobra.Command {
   redstart get pods -L redis-role
   redstart get deployment frontend -o yaml
   redstart get pods -l redis-role=replica -o name
+  redstart get all
   redstart get pods -w`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -55,6 +59,9 @@ func newGetCommand(a *app) *cobra.Command {
 			kind, names := args[0], args[1:]
 			if k, n, ok := strings.Cut(kind, "/"); ok {
 				kind, names = k, append([]string{n}, names...)
+			}
+			if kind == "all" {
+				kind = everyKind
 			}
 			for k := range strings.SplitSeq(kind, ",") {
 				if err := a.get(cmd.Context(), c, k, names, f, strings.Contains(kind, ",")); err != nil {

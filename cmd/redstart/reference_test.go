@@ -85,7 +85,7 @@ func TestHelp(t *testing.T) {
 func TestPlugin(t *testing.T) {
 	var out, errOut bytes.Buffer
 	run(t.Context(), []string{"/usr/local/bin/kubectl-redstart", "up", "--help"}, nil, &out, &errOut)
-	if !strings.Contains(out.String(), "kubectl redstart up -f DIR") {
+	if !strings.Contains(out.String(), "kubectl redstart up [-f DIR]") {
 		t.Errorf("the help of the plugin does not say kubectl redstart:\n%s", out.String())
 	}
 }

@@ -38,7 +38,7 @@ type up struct {
 func newUpCommand(a *app) *cobra.Command {
 	u := &up{app: a}
 	cmd := &cobra.Command{
-		Use:   "up -f DIR",
+		Use:   "up [-f DIR]",
 		Short: "Run everything in the files on this machine",
 		Long: `Starts a Kubernetes-shaped cluster on this machine, whose pods are processes, applies the files to it, shows how
 everything becomes ready, and then keeps it running until Ctrl-C. The data stays for the next time.

@@ -33,10 +33,12 @@ type Document struct {
 
 // String names the document in messages: `FILE: document N (Kind name)`.
 func (d Document) String() string {
-	if d.Object == nil {
-		return fmt.Sprintf("%s: document %d", d.File, d.Index)
+	if d.Object != nil {
+		if name := strings.TrimSpace(d.Object.GetKind() + " " + d.Object.GetName()); name != "" {
+			return fmt.Sprintf("%s: document %d (%s)", d.File, d.Index, name)
+		}
 	}
-	return fmt.Sprintf("%s: document %d (%s %s)", d.File, d.Index, d.Object.GetKind(), d.Object.GetName())
+	return fmt.Sprintf("%s: document %d", d.File, d.Index)
 }
 
 // Problem is one thing that is wrong with a document.

@@ -54,8 +54,8 @@ func TestValidate(t *testing.T) {
 			name: "no name, no kind",
 			yaml: "apiVersion: v1\nmetadata: {}\n",
 			want: []string{
-				`f.yaml: document 1 ( ): kind: missing; expected a string such as Deployment`,
-				`f.yaml: document 1 ( ): metadata.name: missing; give the object a name`,
+				`f.yaml: document 1: kind: missing; expected a string such as Deployment`,
+				`f.yaml: document 1: metadata.name: missing; give the object a name`,
 			},
 		},
 		{
