@@ -159,6 +159,8 @@ func (c *Cluster) setupControllers(net network) error {
 		}
 	}
 	api := c.server.RESTConfig()
+	// Warnings are for people who write manifests; what the controllers use, Endpoints above all, is meant.
+	api.WarningHandlerWithContext = rest.NoWarnings{}
 	core, err := typedcorev1.NewForConfig(api)
 	if err != nil {
 		return fmt.Errorf("make a client for events: %w", err)

@@ -143,7 +143,11 @@ func (r *statefulSets) create(ctx context.Context, v *setView, o ordinalRevision
 func (r *statefulSets) ensureClaim(ctx context.Context, s *appsv1.StatefulSet, t *corev1.PersistentVolumeClaim, ordinal int) error {
 	c := newClaim(s, t, ordinal)
 	have := &corev1.PersistentVolumeClaim{}
-	err := r.live.Get(ctx, client.ObjectKeyFromObject(c), have)
+	err := r.Get(ctx, client.ObjectKeyFromObject(c), have)
+	if apierrors.IsNotFound(err) {
+		// The cache may not have it yet.
+		err = r.live.Get(ctx, client.ObjectKeyFromObject(c), have)
+	}
 	if err == nil && have.DeletionTimestamp != nil {
 		return fmt.Errorf("claim %s is being deleted", have.Name)
 	}
