@@ -115,7 +115,7 @@ func validateKey(key string, path *field.Path) field.ErrorList {
 
 func validateSize(bytes int) field.ErrorList {
 	if bytes > maxDataBytes {
-		return field.ErrorList{field.TooLong(field.NewPath(""), "", maxDataBytes)}
+		return field.ErrorList{field.TooLong(field.NewPath("data"), "", maxDataBytes)}
 	}
 	return nil
 }

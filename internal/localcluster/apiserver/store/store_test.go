@@ -21,7 +21,8 @@ import (
 	"k8s.io/apiserver/pkg/storage"
 )
 
-const patience = 30 * time.Second
+// patience bounds every wait; the race detector on a busy machine is slow.
+const patience = 2 * time.Minute
 
 // open opens the store in dir with one table, and a function that ends it; flushed decides whether it is closed or
 // abandoned as by a crash.
