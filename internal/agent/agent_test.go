@@ -127,11 +127,28 @@ func TestAllPodsComeBack(t *testing.T) {
 				c.schedule(p)
 				c.start(p)
 			}
-			if lost := w.lost(t, c.ready()); lost != 0 {
+			if lost, _ := w.lost(t, c.ready()); lost != 0 {
 				t.Errorf("%d acknowledged writes are lost", lost)
 			}
 		})
 	}
+}
+
+// inStep waits until all replicas hold what the master holds.
+func (c *cluster) inStep(master *pod) {
+	c.t.Helper()
+	eventually(c.t, "all replicas are in step", func() error {
+		m, err := master.status(c.t.Context())
+		if err != nil {
+			return err
+		}
+		for _, p := range c.members() {
+			if s, err := p.status(c.t.Context()); err != nil || s.Server.Offset < m.Server.Offset {
+				return fmt.Errorf("%s has %d of %d bytes, %v", p.name, s.Server.Offset, m.Server.Offset, err)
+			}
+		}
+		return nil
+	})
 }
 
 // TestEmptiedMaster: the master comes back with nothing, and takes nothing from those that have it all.
@@ -141,6 +158,7 @@ func TestEmptiedMaster(t *testing.T) {
 	w := c.write()
 	w.longest(t)
 	w.end()
+	c.inStep(master)
 	for _, p := range c.pods {
 		p.kill()
 	}
@@ -157,7 +175,7 @@ func TestEmptiedMaster(t *testing.T) {
 	if next == master {
 		t.Errorf("the emptied %s is master", master.name)
 	}
-	if lost := w.lost(t, next); lost != 0 {
+	if lost, _ := w.lost(t, next); lost != 0 {
 		t.Errorf("%d acknowledged writes are lost", lost)
 	}
 }

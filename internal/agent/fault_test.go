@@ -90,14 +90,13 @@ func (w *writer) end() {
 	w.ended.Wait()
 }
 
-// lost counts acknowledged writes that the master does not have.
-func (w *writer) lost(t *testing.T, master *pod) int {
+// lost counts acknowledged writes that the master does not have, of how many.
+func (w *writer) lost(t *testing.T, master *pod) (lost, of int) {
 	t.Helper()
 	c := goredis.NewClient(&goredis.Options{Addr: master.address(v1alpha1.PortRedis), Password: password})
 	defer c.Close()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	lost := 0
 	for n := 0; n < len(w.acked); n += 500 {
 		var keys []string
 		for _, k := range w.acked[n:min(n+500, len(w.acked))] {
@@ -109,7 +108,7 @@ func (w *writer) lost(t *testing.T, master *pod) int {
 		}
 		lost += len(keys) - int(got)
 	}
-	return lost
+	return lost, len(w.acked)
 }
 
 func serverPID(t *testing.T, p *pod) int {
@@ -171,8 +170,8 @@ func TestFaults(t *testing.T) {
 				gap := w.longest(t)
 				after := c.ready()
 				gap = max(gap, w.longest(t))
-				lost := w.lost(t, after)
-				t.Logf("%s: %-32s %s -> %s  gap %4d ms  lost %d of %d", mode, f.name, before.name, after.name, gap.Milliseconds(), lost, len(w.acked))
+				lost, of := w.lost(t, after)
+				t.Logf("%s: %-32s %s -> %s  gap %4d ms  lost %d of %d", mode, f.name, before.name, after.name, gap.Milliseconds(), lost, of)
 				if f.moves && before == after {
 					t.Errorf("%s: %s is still master", f.name, before.name)
 				}
