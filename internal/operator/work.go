@@ -32,9 +32,6 @@ func (c *redisController) work(ctx context.Context, r *v1alpha1.Redis, mem *memo
 	if err := c.givenSecret(ctx, r, mem); err != nil {
 		return doing{}, lookCalm, err
 	}
-	if err := c.secret(ctx, r); err != nil {
-		return doing{}, lookBusy, err
-	}
 	want := ptr.Deref(r.Spec.Replicas, 1)
 	next := size{replicas: want}
 	if live.members != nil {
@@ -100,14 +97,22 @@ func explain(d doing, err error) (doing, error) {
 	return d, err
 }
 
-// applyAll applies every object but the Secret.
+// applyAll applies every object. The Secret comes after the Services and before the pods that need it: a client's pod
+// that waits for its password finds the Services' variables in its environment.
 func (c *redisController) applyAll(ctx context.Context, r *v1alpha1.Redis, mem *memory, live sets, replicas int32) error {
 	all, err := objects.Build(r, objects.Options{Replicas: replicas, AgentImage: c.agentImage})
 	if err != nil {
 		return err
 	}
+	secret := false
 	for _, obj := range all {
 		if s, ok := obj.(*appsv1.StatefulSet); ok {
+			if !secret {
+				if err := c.secret(ctx, r); err != nil {
+					return err
+				}
+				secret = true
+			}
 			objects.KeepAgentImage(s, live.members)
 			objects.KeepAgentImage(s, live.sentinels)
 		}

@@ -27,29 +27,29 @@ type Options struct {
 }
 
 // Build is every object of a Redis but its Secret, in the order in which they are applied: what a pod needs comes
-// before the pod. The Redis must have its defaults.
+// before the pod, so the StatefulSets come last. The Redis must have its defaults.
 func Build(r *v1alpha1.Redis, o Options) ([]client.Object, error) {
 	config, err := ConfigMap(r)
 	if err != nil {
 		return nil, err
 	}
-	all := []client.Object{config, ServiceAccount(r), Role(r), RoleBinding(r)}
-	for _, s := range Services(r) {
-		all = append(all, s)
-	}
-	all = append(all, MembersBudget(r))
-	if r.Spec.Mode == v1alpha1.ModeSentinel {
-		sentinels, err := SentinelStatefulSet(r, o.AgentImage)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, SentinelBudget(r), sentinels)
-	}
 	members, err := StatefulSet(r, o.Replicas, o.AgentImage)
 	if err != nil {
 		return nil, err
 	}
-	return append(all, members), nil
+	all := []client.Object{ServiceAccount(r), Role(r), RoleBinding(r)}
+	for _, s := range Services(r) {
+		all = append(all, s)
+	}
+	all = append(all, MembersBudget(r))
+	if r.Spec.Mode != v1alpha1.ModeSentinel {
+		return append(all, config, members), nil
+	}
+	sentinels, err := SentinelStatefulSet(r, o.AgentImage)
+	if err != nil {
+		return nil, err
+	}
+	return append(all, SentinelBudget(r), config, sentinels, members), nil
 }
 
 // AddToScheme registers the types of all objects that this package builds.
