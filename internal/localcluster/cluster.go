@@ -234,8 +234,8 @@ func (c *Cluster) Manager() ctrl.Manager { return c.manager }
 // Failed receives an error when a part of the cluster ends by itself. The cluster is to be stopped then.
 func (c *Cluster) Failed() <-chan error { return c.failed }
 
-// Stop ends the cluster: the controllers, so that nothing is replaced; the pods, each within its grace period; the
-// proxy, which serves them until the end; at last the API server and its store. If ctx ends first, processes that
+// Stop ends the cluster: the controllers, so that nothing is replaced; the pods, each within its grace period and those
+// of StatefulSets last; the proxy, which serves them until the end; at last the API server and its store. If ctx ends first, processes that
 // are left are killed when this process ends, if not before. Further calls return what the first one did.
 func (c *Cluster) Stop(ctx context.Context) error {
 	c.stop.Do(func() { c.end = c.shutDown(ctx) })

@@ -75,11 +75,12 @@ type Kubelet struct {
 	reaper  *process.Reaper
 	changed news // a Service, ConfigMap, Secret or claim changed
 
+	clients, servers tier // of workers
+
 	mu      sync.Mutex
 	workers map[types.UID]*worker
 	last    map[types.NamespacedName]*worker // the youngest pod of each name
 	closed  bool                             // no further pods are taken up
-	running sync.WaitGroup                   // workers
 }
 
 // New makes a Kubelet. It starts nothing and asks the API server nothing.
@@ -127,8 +128,9 @@ func coreMapper() meta.RESTMapper {
 	return m
 }
 
-// Run runs pods until ctx ends, then stops all of them in parallel, each within its own grace period. The API
-// server should be kept up until it returns. Before anything else it kills what an earlier run left.
+// Run runs pods until ctx ends, then stops them, each within its own grace period: those of StatefulSets when the others
+// have stopped, or after clientsFirst, and otherwise in parallel. The API server should be kept up until it returns.
+// Before anything else it kills what an earlier run left.
 func (k *Kubelet) Run(ctx context.Context) error {
 	if err := os.MkdirAll(k.podsDir(), 0o700); err != nil {
 		return fmt.Errorf("kubelet: make the directory of the pods: %w", err)
@@ -147,11 +149,13 @@ func (k *Kubelet) Run(ctx context.Context) error {
 
 	// Pods are stopped, and their status is told, after ctx has ended.
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	k.clients.open(work)
+	k.servers.open(work)
 	var tasks sync.WaitGroup
 	watch := k.sink.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: k.core.Events("")})
 	tasks.Go(func() { _ = k.cache.Start(work) }) // its error is a sync that failed, which the wait below tells
 
-	err = k.start(ctx, work)
+	err = k.start(ctx)
 	if err == nil {
 		tasks.Go(func() { k.renewNode(ctx) })
 		<-ctx.Done()
@@ -161,7 +165,10 @@ func (k *Kubelet) Run(ctx context.Context) error {
 	k.mu.Lock()
 	k.closed = true
 	k.mu.Unlock()
-	k.running.Wait()
+	k.clients.close(clientsFirst)
+	k.servers.close(0)
+	k.clients.running.Wait()
+	k.servers.running.Wait()
 	watch.Stop()
 	k.sink.Shutdown()
 	cancel()
@@ -170,7 +177,7 @@ func (k *Kubelet) Run(ctx context.Context) error {
 }
 
 // start registers the node and takes up the pods.
-func (k *Kubelet) start(ctx, work context.Context) error {
+func (k *Kubelet) start(ctx context.Context) error {
 	if err := k.registerNode(ctx); err != nil {
 		return fmt.Errorf("kubelet: %w", err)
 	}
@@ -200,14 +207,13 @@ func (k *Kubelet) start(ctx, work context.Context) error {
 		known[pods.Items[i].UID] = true
 	}
 	k.removeStrangers(known)
-	// Pods are stopped when ctx ends; what they need until they have stopped lives under work.
 	return k.handle(ctx, &corev1.Pod{}, toolscache.ResourceEventHandlerDetailedFuncs{
-		AddFunc: func(obj any, _ bool) { k.podSeen(ctx, work, obj.(*corev1.Pod)) },
+		AddFunc: func(obj any, _ bool) { k.podSeen(obj.(*corev1.Pod)) },
 		UpdateFunc: func(old, obj any) {
 			if was := old.(*corev1.Pod); was.UID != obj.(*corev1.Pod).UID {
 				k.podGone(was.UID)
 			}
-			k.podSeen(ctx, work, obj.(*corev1.Pod))
+			k.podSeen(obj.(*corev1.Pod))
 		},
 		DeleteFunc: func(obj any) {
 			if unknown, ok := obj.(toolscache.DeletedFinalStateUnknown); ok {
@@ -233,7 +239,7 @@ func (k *Kubelet) handle(ctx context.Context, obj client.Object, h toolscache.Re
 }
 
 // podSeen gives the pod to its worker, and starts one for a new pod of this node.
-func (k *Kubelet) podSeen(ctx, work context.Context, pod *corev1.Pod) {
+func (k *Kubelet) podSeen(pod *corev1.Pod) {
 	if pod.Spec.NodeName != "" && pod.Spec.NodeName != k.o.NodeName {
 		return
 	}
@@ -247,10 +253,11 @@ func (k *Kubelet) podSeen(ctx, work context.Context, pod *corev1.Pod) {
 		return
 	}
 	key := client.ObjectKeyFromObject(pod)
-	w := newWorker(k, work, pod, k.last[key])
+	t := k.tierOf(pod)
+	w := newWorker(k, t.work, pod, k.last[key])
 	k.workers[pod.UID], k.last[key] = w, w
-	k.running.Go(func() {
-		w.run(ctx)
+	t.running.Go(func() {
+		w.run(t.node)
 		k.forget(w)
 	})
 }
