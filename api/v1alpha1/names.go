@@ -36,7 +36,8 @@ const (
 	// workloads; this is the same for a Redis).
 	AnnotationRestart = "redstart.dev/restartedAt"
 	// AnnotationPorts on a pod tells which local port stands for each of its container ports, as a JSON object
-	// {"6379": 40123}. The one-machine kubelet sets it where pods share one address; elsewhere it is absent.
+	// {"6379": 40123}; on a Service, the same for its ports. The one-machine cluster sets it where all share one
+	// address; elsewhere it is absent.
 	AnnotationPorts = "redstart.dev/ports"
 	// AnnotationTerm on the Lease counts the changes of master, in decimal.
 	AnnotationTerm = "redstart.dev/term"
@@ -128,13 +129,38 @@ func PodAddress(pod *corev1.Pod, port int32) string {
 	if pod.Status.PodIP == "" {
 		return ""
 	}
-	if a := pod.Annotations[AnnotationPorts]; a != "" {
-		m := map[string]int32{}
-		if json.Unmarshal([]byte(a), &m) == nil {
-			if p, ok := m[strconv.Itoa(int(port))]; ok {
-				port = p
-			}
-		}
+	if local, ok := localPort(pod.Annotations, port); ok {
+		port = local
 	}
 	return net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(int(port)))
+}
+
+// sharedIP is the cluster IP of all Services where they share one.
+const sharedIP = "127.0.0.1"
+
+// ServiceAddress is HOST:PORT at which pods reach port of a Service, or "" while the Service has no cluster IP, or
+// shares it and was not given a local port yet. It honours AnnotationPorts.
+func ServiceAddress(svc *corev1.Service, port int32) string {
+	ip := svc.Spec.ClusterIP
+	if ip == "" || ip == corev1.ClusterIPNone {
+		return ""
+	}
+	local, ok := localPort(svc.Annotations, port)
+	switch {
+	case ok:
+		port = local
+	case ip == sharedIP:
+		return ""
+	}
+	return net.JoinHostPort(ip, strconv.Itoa(int(port)))
+}
+
+// localPort is what AnnotationPorts says of port.
+func localPort(annotations map[string]string, port int32) (int32, bool) {
+	m := map[string]int32{}
+	if json.Unmarshal([]byte(annotations[AnnotationPorts]), &m) != nil {
+		return 0, false
+	}
+	local, ok := m[strconv.Itoa(int(port))]
+	return local, ok
 }

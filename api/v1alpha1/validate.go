@@ -232,20 +232,20 @@ func (r *Redis) ValidateUpdate(old *Redis) field.ErrorList {
 	return errs
 }
 
-// between demands that *n, if there is one, is from min to max.
-func between[T int32 | int64](n *T, min, max T, path *field.Path) field.ErrorList {
-	if n == nil || *n >= min && *n <= max {
+// between demands that *n, if there is one, is from shortest to longest.
+func between[T int32 | int64](n *T, low, high T, path *field.Path) field.ErrorList {
+	if n == nil || *n >= low && *n <= high {
 		return nil
 	}
-	return field.ErrorList{field.Invalid(path, *n, fmt.Sprintf("expected a whole number from %d to %d", min, max))}
+	return field.ErrorList{field.Invalid(path, *n, fmt.Sprintf("expected a whole number from %d to %d", low, high))}
 }
 
-// lasting demands that d, if there is one, is from min to max.
-func lasting(d *metav1.Duration, min, max time.Duration, path *field.Path) field.ErrorList {
-	if d == nil || d.Duration >= min && d.Duration <= max {
+// lasting demands that d, if there is one, is from shortest to longest.
+func lasting(d *metav1.Duration, shortest, longest time.Duration, path *field.Path) field.ErrorList {
+	if d == nil || d.Duration >= shortest && d.Duration <= longest {
 		return nil
 	}
-	return field.ErrorList{field.Invalid(path, d.Duration.String(), fmt.Sprintf("expected a duration from %s to %s", min, max))}
+	return field.ErrorList{field.Invalid(path, d.Duration.String(), fmt.Sprintf("expected a duration from %s to %s", shortest, longest))}
 }
 
 // oneOf demands that v, if it is set, is one of these.

@@ -32,7 +32,7 @@ func install(from, to string) (err error) {
 	if err != nil {
 		return fmt.Errorf("open this program: %w", err)
 	}
-	defer src.Close() //nolint:errcheck // read only
+	defer src.Close()
 	dst, err := os.CreateTemp(filepath.Dir(to), ".install-")
 	if err != nil {
 		return fmt.Errorf("copy this program: %w", err)

@@ -1,6 +1,7 @@
 package localcluster
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,10 +19,19 @@ type AddressMode string
 const (
 	// AddressesOwn gives every pod and every Service a loopback address of its own, so that they have their real
 	// ports. It needs a system where all of 127.0.0.0/8 is local.
-	AddressesOwn AddressMode = "addresses"
+	AddressesOwn AddressMode = "loopback"
 	// AddressesShared gives every port of pods and Services a local port on 127.0.0.1.
-	AddressesShared AddressMode = "ports"
+	AddressesShared AddressMode = "shared"
 )
+
+// Check tells whether the mode is one that exists, or empty.
+func (m AddressMode) Check() error {
+	switch m {
+	case "", AddressesOwn, AddressesShared:
+		return nil
+	}
+	return fmt.Errorf("address mode %q: expected %s or %s", string(m), AddressesOwn, AddressesShared)
+}
 
 // defaultMode is what this system can do.
 func defaultMode() AddressMode {
@@ -40,7 +50,7 @@ const (
 // network is the part of the loopback network that a cluster owns.
 type network struct {
 	mode AddressMode
-	// number is the N of 127.N.0.0/16, in mode addresses.
+	// number is the N of 127.N.0.0/16, in mode loopback.
 	number byte
 	// api is where the API server listens.
 	api netip.AddrPort
@@ -63,12 +73,16 @@ func sharedNetwork(port uint16) network {
 }
 
 // chooseNetwork finds the network of a cluster: the one that it had before, else the first that is free, and remembers
-// it in the state directory. Whether it is free is told by whether the API server's address is.
+// it in the state directory. Whether it is free is told by whether the API server's address is. Without a mode the
+// cluster keeps the one it had, and a new one gets what the system can do.
 func chooseNetwork(stateDir string, mode AddressMode) (network, error) {
 	path := filepath.Join(stateDir, networkFile)
 	before, err := readNetwork(path)
 	if err != nil {
 		return network{}, err
+	}
+	if mode == "" {
+		mode = cmp.Or(before.mode, defaultMode())
 	}
 	var candidates []network
 	if before.mode == mode {
@@ -80,9 +94,10 @@ func chooseNetwork(stateDir string, mode AddressMode) (network, error) {
 			candidates = append(candidates, ownNetwork(byte(n)))
 		}
 	case AddressesShared:
-		candidates = append(candidates, sharedNetwork(apiPort), sharedNetwork(0))
+		// Not 6443: other clusters of this machine publish theirs there.
+		candidates = append(candidates, sharedNetwork(0))
 	default:
-		return network{}, fmt.Errorf("address mode %q: expected %s or %s", mode, AddressesOwn, AddressesShared)
+		return network{}, mode.Check()
 	}
 	var failed error
 	for _, n := range candidates {
@@ -93,6 +108,9 @@ func chooseNetwork(stateDir string, mode AddressMode) (network, error) {
 			return network{}, fmt.Errorf("remember the network: %w", err)
 		}
 		return n, nil
+	}
+	if mode == AddressesShared {
+		return network{}, fmt.Errorf("no free port on 127.0.0.1 for the API server: %w", failed)
 	}
 	return network{}, fmt.Errorf("no free network from 127.%d.0.0/16 to 127.%d.0.0/16: %w", firstNetwork, lastNetwork, failed)
 }
@@ -107,7 +125,7 @@ func readNetwork(path string) (network, error) {
 		return network{}, fmt.Errorf("read the network of the last run: %w", err)
 	}
 	api, err := netip.ParseAddrPort(strings.TrimSpace(string(b)))
-	if err != nil || !api.Addr().Is4() {
+	if makesNoSense := err != nil || !api.Addr().Is4(); makesNoSense {
 		return network{}, nil
 	}
 	if ip := api.Addr().As4(); ip[0] == 127 && ip[1] != 0 {

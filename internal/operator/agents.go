@@ -114,7 +114,7 @@ func (a agents) call(ctx context.Context, method, address, path, token string, i
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read only
+	defer resp.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
 		return fmt.Errorf("read the answer of %s: %w", address, err)

@@ -114,7 +114,7 @@ func (c *redisController) givenSecret(ctx context.Context, r *v1alpha1.Redis, me
 func randomText() string {
 	const letters = "abcdefghijklmnopqrstuvwxyz234567"
 	b := make([]byte, 32)
-	rand.Read(b) //nolint:errcheck // it never fails, or ends the program
+	rand.Read(b)
 	for i := range b {
 		b[i] = letters[b[i]%32]
 	}

@@ -45,7 +45,7 @@ func TestKillLeftoversSparesOthers(t *testing.T) {
 	if _, err := KillLeftovers(t.TempDir() + "/none"); err != nil {
 		t.Errorf("no file: %v", err)
 	}
-	if identity(os.Getpid()) == "" || identity(os.Getpid()) != identity(os.Getpid()) {
+	if first, second := identity(os.Getpid()), identity(os.Getpid()); first == "" || first != second {
 		t.Error("identity is not stable")
 	}
 }

@@ -194,7 +194,9 @@ func (l *logWriter) line(stored []byte) error {
 		return nil
 	}
 	if !l.options.Since.IsZero() {
-		if at, err := time.Parse(time.RFC3339Nano, string(stamp)); err != nil || at.Before(l.options.Since) {
+		// A line without a time of its own is no line of this log.
+		at, err := time.Parse(time.RFC3339Nano, string(stamp))
+		if unknown := err != nil; unknown || at.Before(l.options.Since) {
 			return nil
 		}
 	}
@@ -212,8 +214,8 @@ func (l *logWriter) line(stored []byte) error {
 	if l.options.Timestamps && first {
 		text = bytes.Join([][]byte{stamp, text}, []byte{' '})
 	}
-	if max := l.options.LimitBytes; max > 0 && l.written+int64(len(text)) > max {
-		_, _ = l.w.Write(text[:max-l.written])
+	if limit := l.options.LimitBytes; limit > 0 && l.written+int64(len(text)) > limit {
+		_, _ = l.w.Write(text[:limit-l.written])
 		return errLimit
 	}
 	n, err := l.w.Write(text)

@@ -153,9 +153,6 @@ func TestLivesOnWhenThreadsEnd(t *testing.T) {
 }
 
 func TestParentKilled(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("jobs")
-	}
 	for _, mode := range []string{"reaper", "leftovers"} {
 		t.Run(mode, func(t *testing.T) {
 			ledger := filepath.Join(t.TempDir(), "processes")

@@ -93,7 +93,7 @@ func start(t testing.TB, conf []byte, options ...string) *Server {
 		if err := s.cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		go func() { defer close(s.done); s.cmd.Wait() }()
+		go func() { defer close(s.done); _ = s.cmd.Wait() }()
 		t.Cleanup(s.Kill)
 		if s.answers() {
 			return s
@@ -168,7 +168,7 @@ func (s *Server) Offset() int64 {
 
 // Promote makes the server a master.
 func (s *Server) Promote() {
-	if err := s.Client().SlaveOf(context.Background(), "NO", "ONE").Err(); err != nil {
+	if err := s.Client().ReplicaOf(context.Background(), "NO", "ONE").Err(); err != nil {
 		s.t.Fatalf("promote %s: %v", s.Addr, err)
 	}
 }
@@ -176,7 +176,7 @@ func (s *Server) Promote() {
 // Follow makes the server a replica of master.
 func (s *Server) Follow(master *Server) {
 	host, port, _ := net.SplitHostPort(master.Addr)
-	if err := s.Client().SlaveOf(context.Background(), host, port).Err(); err != nil {
+	if err := s.Client().ReplicaOf(context.Background(), host, port).Err(); err != nil {
 		s.t.Fatalf("make %s follow %s: %v", s.Addr, master.Addr, err)
 	}
 }

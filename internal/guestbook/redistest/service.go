@@ -93,7 +93,7 @@ func (s *Service) track(conns ...net.Conn) bool {
 
 // pipe copies until either end closes, then closes both.
 func (s *Service) pipe(to, from net.Conn) {
-	io.Copy(to, from)
+	_, _ = io.Copy(to, from)
 	to.Close()
 	from.Close()
 	s.mu.Lock()

@@ -12,10 +12,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// atLeast demands that *n, if there is one, is min or more.
-func atLeast(n *int32, min int32, path *field.Path) field.ErrorList {
-	if n != nil && *n < min {
-		return field.ErrorList{field.Invalid(path, *n, fmt.Sprintf("must be %d or more", min))}
+// atLeast demands that *n, if there is one, is low or more.
+func atLeast(n *int32, low int32, path *field.Path) field.ErrorList {
+	if n != nil && *n < low {
+		return field.ErrorList{field.Invalid(path, *n, fmt.Sprintf("must be %d or more", low))}
 	}
 	return nil
 }

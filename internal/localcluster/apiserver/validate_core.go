@@ -202,7 +202,7 @@ func validateBudget(b *policyv1.PodDisruptionBudget) field.ErrorList {
 	if b.Spec.MinAvailable != nil && b.Spec.MaxUnavailable != nil {
 		errs = append(errs, field.Invalid(path, "", "minAvailable and maxUnavailable cannot be both set"))
 	}
-	_, min := validateShare(b.Spec.MinAvailable, path.Child("minAvailable"))
-	_, max := validateShare(b.Spec.MaxUnavailable, path.Child("maxUnavailable"))
-	return append(append(errs, min...), max...)
+	_, minErrs := validateShare(b.Spec.MinAvailable, path.Child("minAvailable"))
+	_, maxErrs := validateShare(b.Spec.MaxUnavailable, path.Child("maxUnavailable"))
+	return append(append(errs, minErrs...), maxErrs...)
 }
