@@ -69,6 +69,9 @@ func (u *up) startChild(logPath string) (*exec.Cmd, error) {
 	if u.config != "" {
 		args = append(args, "--config", u.config)
 	}
+	if u.addresses != "" {
+		args = append(args, "--addresses", u.addresses)
+	}
 	if u.verbose {
 		args = append(args, "--verbose")
 	}

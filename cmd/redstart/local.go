@@ -19,12 +19,14 @@ const stopTimeout = 90 * time.Second
 
 // runCluster runs the embedded cluster and the operator until ctx ends, or one of them does. It tells started how to
 // reach the API as soon as that answers.
-func runCluster(ctx context.Context, state string, images map[string][]string, logger *slog.Logger, started chan<- *rest.Config) (err error) {
+func (u *up) runCluster(ctx context.Context, logger *slog.Logger, started chan<- *rest.Config) (err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
 	}
-	cluster, err := localcluster.Start(ctx, localcluster.Options{StateDir: state, Executable: self, Images: images, Logger: logger})
+	cluster, err := localcluster.Start(ctx, localcluster.Options{
+		StateDir: u.state, Executable: self, Images: u.images, AddressMode: localcluster.AddressMode(u.addresses), Logger: logger,
+	})
 	if err != nil {
 		return err
 	}

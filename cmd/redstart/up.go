@@ -25,6 +25,7 @@ type up struct {
 	*app
 	files       fileFlags
 	config      string
+	addresses   string
 	background  bool
 	serve       bool // the background process itself
 	waitTimeout time.Duration
@@ -54,6 +55,9 @@ Without -f it starts what ran last time. Everything is checked first: with any e
 			if err := checkOutput(u.output, "table", "json"); err != nil {
 				return err
 			}
+			if localcluster.AddressMode(u.addresses).Check() != nil {
+				return usagef("--addresses %q is not known; expected loopback or shared", u.addresses)
+			}
 			return cobra.NoArgs(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return u.run(cmd.Context()) },
@@ -62,6 +66,7 @@ Without -f it starts what ran last time. Everything is checked first: with any e
 	f := cmd.Flags()
 	f.BoolVarP(&u.background, "detach", "d", false, "run in the background, and return when everything is ready")
 	f.StringVar(&u.config, "config", "", "`FILE` that maps images to local commands, images: {\"app:*\": [./app]}")
+	f.StringVar(&u.addresses, "addresses", "", "`MODE`: loopback, an address for each pod and Service, or shared, 127.0.0.1 and ports of\ntheir own for all (default: that of the last start, at first loopback, on macOS shared)")
 	f.DurationVar(&u.waitTimeout, "wait-timeout", 2*time.Minute, "how long everything may take to become ready")
 	f.StringVarP(&u.output, "output", "o", "table", "`FORMAT` of the summary: table or json")
 	f.BoolVar(&u.serve, "serve", false, "only run the cluster")
@@ -130,7 +135,7 @@ func (u *up) runForeground(ctx context.Context, docs []manifest.Document) error 
 
 	started := make(chan *rest.Config, 1)
 	ended := make(chan error, 1)
-	go func() { ended <- runCluster(ctx, u.state, u.images, logger, started) }()
+	go func() { ended <- u.runCluster(ctx, logger, started) }()
 
 	var config *rest.Config
 	select {

@@ -51,7 +51,7 @@ type Options struct {
 	Executable string
 	// Images maps images without a command to a local one; see kubelet.Options.
 	Images map[string][]string
-	// AddressMode is empty for what the system can do.
+	// AddressMode is empty for the one that the state directory was used with last, at first for what the system can do.
 	AddressMode AddressMode
 	// Logger gets what an operator of the machine wants to know; nil discards it.
 	Logger *slog.Logger
@@ -89,9 +89,6 @@ type part struct {
 func Start(ctx context.Context, o Options) (_ *Cluster, err error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.AddressMode == "" {
-		o.AddressMode = defaultMode()
 	}
 	if o.StateDir, err = filepath.Abs(o.StateDir); err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)

@@ -210,10 +210,7 @@ func (c *redisController) endpoints(ctx context.Context, r *v1alpha1.Redis) (*v1
 		if client.IgnoreNotFound(e) != nil {
 			err = errors.Join(err, fmt.Errorf("read Service %s: %w", name, e))
 		}
-		if e != nil || s.Spec.ClusterIP == "" {
-			return ""
-		}
-		return fmt.Sprintf("%s:%d", s.Spec.ClusterIP, port)
+		return v1alpha1.ServiceAddress(&s, port)
 	}
 	e := &v1alpha1.Endpoints{
 		Write: address(r.MasterServiceName(), v1alpha1.PortRedis),

@@ -37,7 +37,7 @@ func podChanged() predicate.Predicate {
 		}
 		return !maps.Equal(before.Labels, after.Labels) ||
 			podReady(before) != podReady(after) ||
-			before.Status.PodIP != after.Status.PodIP ||
+			v1alpha1.PodAddress(before, v1alpha1.PortAgent) != v1alpha1.PodAddress(after, v1alpha1.PortAgent) ||
 			podProblem(before) != podProblem(after) ||
 			(before.DeletionTimestamp == nil) != (after.DeletionTimestamp == nil)
 	}}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -103,13 +104,24 @@ func (l *loopback) Release(a Address) {
 	delete(l.used, binary.BigEndian.Uint32(ip[:])&0xffff-firstPod)
 }
 
+// firstPort and portCount: below the ports that Linux, macOS and Windows give to connections that go out, and below the
+// node ports of Services. A connection that goes out can neither take such a port from a pod that is about to listen
+// on it, nor, while nobody listens, connect to itself.
+const (
+	firstPort = 20000
+	portCount = 10000
+)
+
+// RandomPort is a port that may be free, of those that are used on the shared IP.
+func RandomPort() int32 { return firstPort + rand.Int32N(portCount) }
+
 // SharedIP gives every pod 127.0.0.1 and a free local port for each of its container ports, for systems with one
-// loopback address (macOS). Another process may take such a port before the pod listens on it; the pod fails then
-// and is given new ones at its next start.
-func SharedIP() Allocator { return &shared{used: map[int32]bool{}} }
+// loopback address (macOS). A port comes back only after all others were used.
+func SharedIP() Allocator { return &shared{next: RandomPort(), used: map[int32]bool{}} }
 
 type shared struct {
 	mu   sync.Mutex
+	next int32
 	used map[int32]bool
 }
 
@@ -117,27 +129,37 @@ func (s *shared) Allocate(ports []int32) (Address, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a := Address{IP: netip.AddrFrom4([4]byte{127, 0, 0, 1}), Ports: map[int32]int32{}}
-	var held []net.Listener
-	defer func() {
-		for _, l := range held {
-			_ = l.Close()
-		}
-	}()
 	for _, p := range ports {
-		for a.Ports[p] == 0 {
-			// Held until all are found, so that the system does not offer one twice.
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				s.release(a)
-				return Address{}, fmt.Errorf("find a free port for container port %d: %w", p, err)
-			}
-			held = append(held, l)
-			if free := int32(l.Addr().(*net.TCPAddr).Port); !s.used[free] {
-				a.Ports[p], s.used[free] = free, true
-			}
+		if a.Ports[p] != 0 {
+			continue
 		}
+		free, err := s.free()
+		if err != nil {
+			s.release(a)
+			return Address{}, fmt.Errorf("find a free port for container port %d: %w", p, err)
+		}
+		a.Ports[p], s.used[free] = free, true
 	}
 	return a, nil
+}
+
+// free is the next port that no pod has and that can be listened on.
+func (s *shared) free() (int32, error) {
+	err := errors.New("pods have all")
+	for range portCount {
+		p := s.next
+		if s.next++; s.next == firstPort+portCount {
+			s.next = firstPort
+		}
+		if s.used[p] {
+			continue
+		}
+		var l net.Listener
+		if l, err = net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(int(p))); err == nil {
+			return p, l.Close()
+		}
+	}
+	return 0, fmt.Errorf("none from %d to %d is free: %w", firstPort, firstPort+portCount-1, err)
 }
 
 func (s *shared) Release(a Address) {

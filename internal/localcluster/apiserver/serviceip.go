@@ -14,6 +14,8 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/storage"
+
+	"redstart.dev/redstart/api/v1alpha1"
 )
 
 // serviceNetwork gives cluster IPs and node ports to Services. What is in use is found in the store at start.
@@ -281,6 +283,7 @@ func (n *serviceNetwork) move(ctx context.Context, services *registry.Store, s *
 		s := in.(*corev1.Service)
 		old := held(s)
 		old.ip, s.Spec.ClusterIP = netip.Addr{}, ""
+		delete(s.Annotations, v1alpha1.AnnotationPorts) // of the address that it had
 		if err := n.assign(s, old); err != nil {
 			return nil, err
 		}

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"redstart.dev/redstart/api/v1alpha1"
 	"redstart.dev/redstart/internal/localcluster/address"
 )
 
@@ -50,7 +51,9 @@ func environment(pod *corev1.Pod, c *corev1.Container, services []corev1.Service
 	}
 	env["HOSTNAME"] = pod.Name
 	if pod.Spec.EnableServiceLinks == nil || *pod.Spec.EnableServiceLinks {
-		serviceVariables(env, services)
+		if err := serviceVariables(env, services); err != nil {
+			return nil, err
+		}
 	}
 	for i := range c.EnvFrom {
 		if err := addEnvFrom(env, &c.EnvFrom[i], from); err != nil {
@@ -96,8 +99,9 @@ func pairs(env map[string]string) []string {
 }
 
 // serviceVariables sets NAME_SERVICE_HOST, NAME_SERVICE_PORT and the Docker link variables of every Service with a
-// cluster IP.
-func serviceVariables(env map[string]string, services []corev1.Service) {
+// cluster IP. Where Services share their IP, the values have the local ports; names have the Service's own. It waits
+// for a Service whose local ports are not known yet.
+func serviceVariables(env map[string]string, services []corev1.Service) error {
 	for i := range services {
 		s := &services[i]
 		ip := s.Spec.ClusterIP
@@ -106,24 +110,31 @@ func serviceVariables(env map[string]string, services []corev1.Service) {
 		}
 		name := variableName(s.Name)
 		env[name+"_SERVICE_HOST"] = ip
-		env[name+"_SERVICE_PORT"] = strconv.Itoa(int(s.Spec.Ports[0].Port))
 		for i, p := range s.Spec.Ports {
+			protocol := cmp.Or(string(p.Protocol), "TCP")
 			port := strconv.Itoa(int(p.Port))
+			prefix := name + "_PORT_" + port + "_" + protocol
+			if protocol == "TCP" { // the only one that is forwarded
+				address := v1alpha1.ServiceAddress(s, p.Port)
+				if address == "" {
+					return &waitError{"ContainerCreating", fmt.Sprintf("service %q has no local port for its port %d yet", s.Name, p.Port)}
+				}
+				port = address[strings.LastIndexByte(address, ':')+1:]
+			}
 			if p.Name != "" {
 				env[name+"_SERVICE_PORT_"+variableName(p.Name)] = port
 			}
-			protocol := cmp.Or(string(p.Protocol), "TCP")
 			url := strings.ToLower(protocol) + "://" + ip + ":" + port
 			if i == 0 {
-				env[name+"_PORT"] = url
+				env[name+"_SERVICE_PORT"], env[name+"_PORT"] = port, url
 			}
-			prefix := name + "_PORT_" + port + "_" + protocol
 			env[prefix] = url
 			env[prefix+"_PROTO"] = strings.ToLower(protocol)
 			env[prefix+"_PORT"] = port
 			env[prefix+"_ADDR"] = ip
 		}
 	}
+	return nil
 }
 
 func addEnvFrom(env map[string]string, f *corev1.EnvFromSource, from objects) error {

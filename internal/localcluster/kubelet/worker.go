@@ -251,12 +251,15 @@ func (w *worker) bind() error {
 	if pod.Spec.NodeName == "" {
 		patch["spec"] = map[string]any{"nodeName": w.k.o.NodeName}
 	}
+	_, told := pod.Annotations[v1alpha1.AnnotationPorts]
 	if w.at.address.Ports != nil {
 		ports, err := json.Marshal(w.at.address.Ports)
 		if err != nil {
 			return fmt.Errorf("write the ports: %w", err)
 		}
-		patch["metadata"] = map[string]any{"annotations": map[string]string{v1alpha1.AnnotationPorts: string(ports)}}
+		patch["metadata"] = map[string]any{"annotations": map[string]any{v1alpha1.AnnotationPorts: string(ports)}}
+	} else if told { // by an earlier run, whose pods shared an address
+		patch["metadata"] = map[string]any{"annotations": map[string]any{v1alpha1.AnnotationPorts: nil}}
 	}
 	if len(patch) == 0 {
 		return nil

@@ -16,7 +16,12 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
+
+	"redstart.dev/redstart/internal/localcluster/address"
 )
+
+// sharedAttempts is how many ports of the shared IP are tried for a port of a Service.
+const sharedAttempts = 100
 
 // Proxy forwards connections to the addresses of Services to ready pods, in turn.
 type Proxy struct {
@@ -139,20 +144,24 @@ func (p *Proxy) openCluster(svc *corev1.Service, sp *corev1.ServicePort, pt *por
 		return nil, nil
 	}
 	if !p.sharedIP {
-		address := net.JoinHostPort(ip, strconv.Itoa(int(sp.Port)))
-		if err := p.listen(pt, address, address); err != nil {
+		own := net.JoinHostPort(ip, strconv.Itoa(int(sp.Port)))
+		if err := p.listen(pt, own, own); err != nil {
 			return nil, fmt.Errorf("listen for Service %s/%s: %w", svc.Namespace, svc.Name, err)
 		}
-		return []string{address}, nil
+		return []string{own}, nil
 	}
 	// The local port of an earlier run is kept if it is free, since running pods were told of it.
 	const name = "shared"
 	if pt.fronts[name] == nil {
-		before := strconv.Itoa(int(local[sp.Port]))
-		if p.listen(pt, name, net.JoinHostPort(ip, before)) != nil {
-			if err := p.listen(pt, name, net.JoinHostPort(ip, "0")); err != nil {
-				return nil, fmt.Errorf("listen for Service %s/%s: %w", svc.Namespace, svc.Name, err)
+		n := cmp.Or(local[sp.Port], address.RandomPort())
+		err := p.listen(pt, name, net.JoinHostPort(ip, strconv.Itoa(int(n))))
+		for range sharedAttempts {
+			if err != nil {
+				err = p.listen(pt, name, net.JoinHostPort(ip, strconv.Itoa(int(address.RandomPort()))))
 			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("listen for Service %s/%s: %w", svc.Namespace, svc.Name, err)
 		}
 	}
 	out.local[sp.Port] = int32(pt.fronts[name].address().Port())
