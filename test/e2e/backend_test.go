@@ -125,17 +125,21 @@ type instance struct {
 // create makes a Redis in a namespace of its own and waits until it is ready.
 func (c *cluster) create(t *testing.T, spec v1alpha1.RedisSpec) *instance {
 	t.Helper()
+	in := c.createIn(t, c.namespace(t), "cache", spec)
+	in.dumpIfFailed()
+	return in
+}
+
+// namespace makes one for the test. Everything in it goes with the test.
+func (c *cluster) namespace(t *testing.T) string {
+	t.Helper()
 	ctx := context.Background()
 	ns := &corev1.Namespace{}
 	ns.GenerateName = "e2e-"
 	if err := c.Create(ctx, ns); err != nil {
 		t.Fatal(err)
 	}
-	in := c.createIn(t, ns.Name, "cache", spec)
 	t.Cleanup(func() {
-		if t.Failed() {
-			in.dump()
-		}
 		if err := c.Delete(ctx, ns); err != nil {
 			t.Error(err)
 		}
@@ -144,17 +148,23 @@ func (c *cluster) create(t *testing.T, spec v1alpha1.RedisSpec) *instance {
 			return c.List(ctx, pods, client.InNamespace(ns.Name)) == nil && len(pods.Items) == 0
 		})
 	})
-	return in
+	return ns.Name
 }
 
 func (c *cluster) createIn(t *testing.T, namespace, name string, spec v1alpha1.RedisSpec) *instance {
 	t.Helper()
-	in := &instance{t: t, cluster: c, name: name, namespace: namespace}
 	r := &v1alpha1.Redis{Spec: spec}
 	r.Name, r.Namespace = name, namespace
 	if err := c.Create(context.Background(), r); err != nil {
 		t.Fatal(err)
 	}
+	return c.instance(t, namespace, name)
+}
+
+// instance waits until a Redis is ready.
+func (c *cluster) instance(t *testing.T, namespace, name string) *instance {
+	t.Helper()
+	in := &instance{t: t, cluster: c, name: name, namespace: namespace}
 	in.waitReady()
 	secret := &corev1.Secret{}
 	if err := c.Get(context.Background(), in.key(name), secret); err != nil {
@@ -329,6 +339,15 @@ func (in *instance) update(change func(*v1alpha1.Redis)) {
 	if err := in.Patch(context.Background(), r, client.MergeFrom(base)); err != nil {
 		in.t.Fatal(err)
 	}
+}
+
+// dumpIfFailed dumps, when the test ends, what a failed one left.
+func (in *instance) dumpIfFailed() {
+	in.t.Cleanup(func() {
+		if in.t.Failed() {
+			in.dump()
+		}
+	})
 }
 
 // dump tells what a failed scenario left, for the reader of the log.
