@@ -55,6 +55,7 @@ type base struct {
 	password  string
 	cached    copyOfConfig
 	lease     leaseWatch
+	told      news
 	labelled  v1alpha1.Role
 	lastError string
 }
@@ -72,12 +73,24 @@ func newBase(o Options, c Cluster) (*base, error) {
 	b.metrics.handoverSeconds = newHandoverSeconds()
 	b.status.Store(&v1alpha1.AgentStatus{Name: o.Name, Boot: b.boot})
 	b.peers = newPeers(b)
+	b.refresh.Store(true)
 	if ok, err := loadJSON(o.Dir, cacheFile, &b.cached); err != nil {
 		b.log.Warn("the copy of the configuration is of no use", "error", err)
 	} else if ok && b.cached.Config.Redis == o.Redis {
 		b.use(b.cached)
 	}
 	return b, nil
+}
+
+// news is what the others wait for while there is no master yet; the actions of internal/plan tell them the rest.
+type news struct{ up, candidate, stopping, monitoring bool }
+
+// tell nudges everybody when the news changed.
+func (b *base) tell(ctx context.Context, n news) {
+	if n != b.told {
+		b.told = n
+		b.peers.nudgeAll(ctx)
+	}
 }
 
 // now is the agent's clock of internal/plan.

@@ -144,6 +144,7 @@ func (m *member) turn(ctx context.Context) (acted bool, err error) {
 	m.remembered = m.decided.Memory
 	m.noticeMaster(ctx)
 	m.publish(m.decided.Why)
+	m.tell(ctx, news{up: m.seen.Up && !m.seen.Loading, candidate: m.decided.Candidate, stopping: m.stopping})
 	for _, a := range m.decided.Actions {
 		if err = m.act(ctx, a); err != nil {
 			break

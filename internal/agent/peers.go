@@ -400,14 +400,30 @@ func (p *peers) nudge(ctx context.Context) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, m := range p.members {
-		if agent := m.pod.Agent; agent != "" && !m.member.Terminated {
-			p.b.working.Go(func() {
-				ctx, cancel := context.WithTimeout(ctx, askTime)
-				defer cancel()
-				if err := p.call(ctx, http.MethodPost, agent, "/nudge", nil, nil); err != nil {
-					p.b.log.Debug("a nudge was lost", "error", err)
-				}
-			})
+		if m.pod.Agent != "" && !m.member.Terminated {
+			p.send(ctx, m.pod.Agent)
 		}
 	}
+}
+
+// nudgeAll tells the Sentinels' agents too.
+func (p *peers) nudgeAll(ctx context.Context) {
+	p.nudge(ctx)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.sentinels {
+		if s.pod.Agent != "" && !s.view.Gone {
+			p.send(ctx, s.pod.Agent)
+		}
+	}
+}
+
+func (p *peers) send(ctx context.Context, agent string) {
+	p.b.working.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, askTime)
+		defer cancel()
+		if err := p.call(ctx, http.MethodPost, agent, "/nudge", nil, nil); err != nil {
+			p.b.log.Debug("a nudge was lost", "error", err)
+		}
+	})
 }

@@ -116,6 +116,7 @@ func (s *sentinel) turn(ctx context.Context) error {
 	})
 	s.remembered = d.Memory
 	s.publish(d.Why)
+	s.tell(ctx, news{up: s.status.Up, monitoring: s.view.Monitoring})
 	if len(d.Actions) > 0 && !fresh {
 		// Around a failover what the others said a second ago may be wrong by now: ask, and decide again.
 		s.nudge()
