@@ -13,7 +13,8 @@ present() {
 	case $1 in
 	redis-server) command -v redis-server >/dev/null || command -v valkey-server >/dev/null ;;
 	chromium) command -v chromium >/dev/null || command -v google-chrome >/dev/null || [ -d "/Applications/Google Chrome.app" ] ;;
-	python3-redis) python3 -c 'import redis' 2>/dev/null ;;
+	# Debian installs modules for its own Python, which need not be the first on PATH.
+	python3-redis) /usr/bin/python3 -c 'import redis' 2>/dev/null || python3 -c 'import redis' 2>/dev/null ;;
 	*) command -v "$1" >/dev/null ;;
 	esac
 }
