@@ -56,6 +56,32 @@ func TestNetworkIsKept(t *testing.T) {
 	}
 }
 
+// A cluster keeps its address mode, and the port of its API where addresses are shared.
+func TestAddressModeIsKept(t *testing.T) {
+	dir := t.TempDir()
+	first, err := chooseNetwork(dir, AddressesShared)
+	if err != nil || first.api.Addr().String() != "127.0.0.1" || first.api.Port() == 0 {
+		t.Fatalf("the API is at %s, %v", first.api, err)
+	}
+	if again, err := chooseNetwork(dir, ""); err != nil || again != first {
+		t.Errorf("the next start chose %+v, %v; want %+v", again, err, first)
+	}
+	taken, err := net.Listen("tcp", first.api.String())
+	if err != nil {
+		t.Skipf("another program took the port in the meantime: %v", err)
+	}
+	defer taken.Close()
+	if other, err := chooseNetwork(dir, ""); err != nil || other.mode != AddressesShared || other.api == first.api {
+		t.Errorf("with %s taken: %+v, %v", first.api, other, err)
+	}
+	if n, err := chooseNetwork(t.TempDir(), ""); err != nil || n.mode != defaultMode() {
+		t.Errorf("a new cluster has %+v, %v", n, err)
+	}
+	if _, err := chooseNetwork(dir, "none"); err == nil || err.Error() != `address mode "none": expected loopback or shared` {
+		t.Errorf("mode none: %v", err)
+	}
+}
+
 // TestNetworkTaken starts a cluster again whose network somebody else has by now: its Services move.
 func TestNetworkTaken(t *testing.T) {
 	dir := t.TempDir()

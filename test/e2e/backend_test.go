@@ -231,7 +231,7 @@ func (in *instance) service(name string, port int32) string {
 	if err := in.Get(context.Background(), in.key(name), s); err != nil {
 		in.t.Fatal(err)
 	}
-	return fmt.Sprintf("%s:%d", s.Spec.ClusterIP, port)
+	return v1alpha1.ServiceAddress(s, port)
 }
 
 func (in *instance) writes() dialer {

@@ -89,8 +89,27 @@ func TestSharedIP(t *testing.T) {
 		}
 		_ = l.Close()
 	}
+	for p := range ports {
+		if p < firstPort || p >= firstPort+portCount {
+			t.Errorf("port %d may be that of a connection that goes out", p)
+		}
+	}
 	s.Release(a)
 	if n := len(s.(*shared).used); n != 1 {
 		t.Errorf("%d in use after a release", n)
+	}
+}
+
+func TestSharedIPWraps(t *testing.T) {
+	s := &shared{next: firstPort + portCount - 1, used: map[int32]bool{}}
+	a, err := s.Allocate([]int32{1, 2, 3})
+	if err != nil || len(s.used) != 3 || s.next < firstPort || s.next >= firstPort+portCount {
+		t.Errorf("%v, then %d, %v", a.Ports, s.next, err)
+	}
+	for p := range int32(portCount) {
+		s.used[firstPort+p] = true
+	}
+	if a, err := s.Allocate([]int32{1}); err == nil {
+		t.Errorf("%v when pods have all ports", a.Ports)
 	}
 }

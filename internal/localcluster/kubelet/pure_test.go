@@ -93,6 +93,18 @@ func TestEnvironment(t *testing.T) {
 		t.Error(diff)
 	}
 
+	shared := []corev1.Service{{ObjectMeta: metav1.ObjectMeta{Name: "cache"}, Spec: corev1.ServiceSpec{ClusterIP: "127.0.0.1",
+		Ports: []corev1.ServicePort{{Name: "redis", Port: 6379}}}}}
+	if _, err := environment(pod, c, shared, from, at); err == nil || err.Error() != `ContainerCreating: service "cache" has no local port for its port 6379 yet` {
+		t.Errorf("a Service without its local port: %v", err)
+	}
+	shared[0].Annotations = map[string]string{"redstart.dev/ports": `{"6379":20001}`}
+	got, err = environment(pod, c, shared, from, at)
+	if err != nil || got["CACHE_SERVICE_HOST"] != "127.0.0.1" || got["CACHE_SERVICE_PORT"] != "20001" || got["CACHE_SERVICE_PORT_REDIS"] != "20001" ||
+		got["CACHE_PORT_6379_TCP"] != "tcp://127.0.0.1:20001" || got["CACHE_PORT_6379_TCP_PORT"] != "20001" {
+		t.Errorf("a Service on a shared address: %v, %v", got, err)
+	}
+
 	for name, want := range map[string]string{"none": `secret "none" not found`, "s": `secret "s" has no key "other"`} {
 		bad := &corev1.Container{Env: []corev1.EnvVar{{Name: "X", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
 			LocalObjectReference: corev1.LocalObjectReference{Name: name}, Key: "other"}}}}}
