@@ -66,7 +66,7 @@ Without -f it starts what ran last time. Everything is checked first: with any e
 	f := cmd.Flags()
 	f.BoolVarP(&u.background, "detach", "d", false, "run in the background, and return when everything is ready")
 	f.StringVar(&u.config, "config", "", "`FILE` that maps images to local commands, images: {\"app:*\": [./app]}")
-	f.StringVar(&u.addresses, "addresses", "", "`MODE`: loopback, an address for each pod and Service, or shared, 127.0.0.1 and ports of\ntheir own for all (default: that of the last start, at first loopback, on macOS shared)")
+	f.StringVar(&u.addresses, "addresses", "", "`MODE` of addresses: loopback or shared (default: as last time; at first loopback, on macOS shared)")
 	f.DurationVar(&u.waitTimeout, "wait-timeout", 2*time.Minute, "how long everything may take to become ready")
 	f.StringVarP(&u.output, "output", "o", "table", "`FORMAT` of the summary: table or json")
 	f.BoolVar(&u.serve, "serve", false, "only run the cluster")

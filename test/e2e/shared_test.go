@@ -77,6 +77,7 @@ func TestSharedAddress(t *testing.T) {
 	}
 	run(write, "status", "cache")
 	run(pods[in.master()], "get", "endpoints", "cache")
+	run(strings.TrimPrefix(write, "127.0.0.1:")+"->6379/TCP", "get", "services")
 	run("OK", "cli", "cache", "--", "SET", "a", "b")
 	page := first.Services[0].Address
 	post(t, page, "hello")

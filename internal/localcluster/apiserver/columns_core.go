@@ -9,6 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"redstart.dev/redstart/api/v1alpha1"
 )
 
 var namespaceColumns = []column[*corev1.Namespace]{
@@ -150,6 +152,9 @@ var serviceColumns = []column[*corev1.Service]{
 		var ports []string
 		for _, p := range s.Spec.Ports {
 			port := itoa(p.Port)
+			if _, local, err := net.SplitHostPort(v1alpha1.ServiceAddress(s, p.Port)); err == nil && local != port {
+				port = local + "->" + port // where Services share an address
+			}
 			if p.NodePort > 0 {
 				port += ":" + itoa(p.NodePort)
 			}
