@@ -37,7 +37,7 @@ func (m *member) do(ctx context.Context, a plan.Action) error {
 		m.renew(ctx, a)
 		return nil
 	case plan.ReleaseLease:
-		return m.release(ctx)
+		return m.release(ctx, a)
 	case plan.Remember:
 		return m.remember(a.Term)
 	case plan.HandOver:
@@ -86,33 +86,48 @@ func (m *member) remember(term int64) error {
 	if term == 0 {
 		next = memory{}
 	}
-	if err := saveJSON(m.opts.Dir, memoryFile, next, true); err != nil {
+	return m.keepNow(next, true)
+}
+
+// keepNow writes redstart.json, after what may be under way.
+func (m *member) keepNow(next memory, durable bool) error {
+	m.disk.Lock()
+	defer m.disk.Unlock()
+	if err := saveJSON(m.opts.Dir, memoryFile, next, durable); err != nil {
 		return err
 	}
 	m.memory, m.noted = next, next
 	return nil
 }
 
-// before bounds ctx by a moment of the agent's clock; it is an error if that has passed.
-func (m *member) before(ctx context.Context, t time.Duration) (context.Context, context.CancelFunc, error) {
-	left := t - m.now()
-	if left <= 0 {
-		return nil, nil, errors.New("it is too late for that")
+// lift sends what lifts the fence, and nothing of it after a moment of the agent's clock. Where it fails the server is fenced
+// again, and killed when it is not known what it got: it might still open when the time is over.
+func (m *member) lift(ctx context.Context, before time.Duration, send func(context.Context) error) error {
+	if before-m.now() < leeway {
+		return errors.New("it is too late for that")
 	}
-	ctx, cancel := context.WithTimeout(ctx, left)
-	return ctx, cancel, nil
+	ctx, cancel := m.until(ctx, before)
+	defer cancel()
+	err := send(ctx)
+	if err == nil {
+		m.fenced = false
+		return nil
+	}
+	after, done := context.WithTimeout(context.WithoutCancel(ctx), actionTime)
+	defer done()
+	if redis.IsRefusal(err) {
+		return errors.Join(err, m.fence(after))
+	}
+	m.log.Warn("it is not known whether the server is open: it is killed", "error", err)
+	return errors.Join(err, m.server.kill(after))
 }
 
 func (m *member) open(ctx context.Context, a plan.Open) error {
-	ctx, cancel, err := m.before(ctx, a.Before)
+	err := m.lift(ctx, a.Before, func(ctx context.Context) error { return m.client.Open(ctx, m.config.MinReplicasToWrite, m.inForce) })
 	if err != nil {
 		return err
 	}
-	defer cancel()
-	if err := m.client.Open(ctx, m.config.MinReplicasToWrite); err != nil {
-		return err
-	}
-	m.fenced, m.openedFor = false, m.takeover
+	m.openedFor = m.takeover
 	// A Lease that this member did not take was given to it; it may learn that before it is asked to take over.
 	m.becameMaster(ctx, m.config.Mode == v1alpha1.ModeReplication && m.acquired != a.Term)
 	return nil
@@ -159,15 +174,10 @@ func (m *member) fence(ctx context.Context) error {
 }
 
 func (m *member) unfence(ctx context.Context, before time.Duration) error {
-	ctx, cancel, err := m.before(ctx, before)
+	err := m.lift(ctx, before, func(ctx context.Context) error { return m.client.SetMinReplicas(ctx, m.config.MinReplicasToWrite) })
 	if err != nil {
 		return err
 	}
-	defer cancel()
-	if err := m.client.SetMinReplicas(ctx, m.config.MinReplicasToWrite); err != nil {
-		return err
-	}
-	m.fenced = false
 	return m.client.Unpause(ctx)
 }
 

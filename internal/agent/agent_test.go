@@ -79,12 +79,15 @@ func TestOneMember(t *testing.T) {
 		r := c.server(p)
 		eventually(t, "maxmemory is set", func() error {
 			got, err := r.ConfigGet(ctx, "maxmemory")
-			if err != nil || got["maxmemory"] != fmt.Sprint(77<<20) {
-				return fmt.Errorf("%v, %v", got, err)
+			if err != nil {
+				return err
 			}
 			s, err := p.status(ctx)
-			if err != nil || fmt.Sprint(s.PendingRestart) != "[databases]" {
-				return fmt.Errorf("pending %v, %v", s.PendingRestart, err)
+			if err != nil {
+				return err
+			}
+			if got["maxmemory"] != fmt.Sprint(77<<20) || fmt.Sprint(s.PendingRestart) != "[databases]" {
+				return fmt.Errorf("%v, pending %v", got, s.PendingRestart)
 			}
 			return nil
 		})
@@ -145,8 +148,12 @@ func (c *cluster) inStep(master *pod) {
 			return err
 		}
 		for _, p := range c.members() {
-			if s, err := p.status(c.t.Context()); err != nil || s.Server.Offset < m.Server.Offset {
-				return fmt.Errorf("%s has %d of %d bytes, %v", p.name, s.Server.Offset, m.Server.Offset, err)
+			s, err := p.status(c.t.Context())
+			if err != nil {
+				return err
+			}
+			if s.Server.Offset < m.Server.Offset {
+				return fmt.Errorf("%s has %d of %d bytes", p.name, s.Server.Offset, m.Server.Offset)
 			}
 		}
 		return nil

@@ -54,10 +54,11 @@ type base struct {
 	config    *v1alpha1.AgentConfig // in force; nil until known
 	password  string
 	cached    copyOfConfig
+	uncached  bool // cached is not written down yet
 	lease     leaseWatch
 	told      news
-	labelled  v1alpha1.Role
-	lastError string
+	lastError atomic.Pointer[string]
+	disk      sync.Mutex // held by the one write of keepSoon that is under way
 }
 
 func newBase(o Options, c Cluster) (*base, error) {
@@ -68,6 +69,7 @@ func newBase(o Options, c Cluster) (*base, error) {
 	}
 	b.boot = hex.EncodeToString(id)
 	b.server.opts, b.server.log = &b.opts, b.log
+	b.lease.writing = make(chan struct{}, 1)
 	b.token.Store(new(string))
 	b.secret.Store(new(string))
 	b.metrics.handoverSeconds = newHandoverSeconds()
@@ -125,10 +127,11 @@ func (b *base) takeConfig(v View) bool {
 			b.password = v.Password
 			b.token.Store(&c.Token)
 			b.secret.Store(&c.Password)
-			if err := saveJSON(b.opts.Dir, cacheFile, c, false); err != nil {
-				b.log.Warn("the configuration is not kept", "error", err)
-			}
+			b.uncached = true
 		}
+	}
+	if b.uncached && b.keepSoon(cacheFile, b.cached) {
+		b.uncached = false
 	}
 	return b.config != nil
 }
@@ -152,10 +155,33 @@ func (b *base) setRole(ctx context.Context, pod string, role v1alpha1.Role) erro
 	return nil
 }
 
+// until bounds ctx by a moment of the agent's clock, 0 for none.
+func (b *base) until(ctx context.Context, t time.Duration) (context.Context, context.CancelFunc) {
+	if t == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, b.began.Add(t))
+}
+
+// keepSoon writes v to file in the background: a disk that hangs must not keep the loop from fencing. It does nothing, and
+// reports false, while an earlier write is under way.
+func (b *base) keepSoon(file string, v any) bool {
+	if !b.disk.TryLock() {
+		return false
+	}
+	b.working.Go(func() {
+		defer b.disk.Unlock()
+		if err := saveJSON(b.opts.Dir, file, v, false); err != nil {
+			b.complain("the data directory takes nothing", err)
+		}
+	})
+	return true
+}
+
 // complain logs an error once, until another takes its place.
 func (b *base) complain(what string, err error) {
-	if s := what + err.Error(); s != b.lastError {
-		b.lastError = s
+	s := what + err.Error()
+	if last := b.lastError.Swap(&s); last == nil || *last != s {
 		b.log.Warn(what, "error", err)
 	}
 }
@@ -193,7 +219,7 @@ type leaseWatch struct {
 	renewedAt   time.Duration
 	renewErrors int64
 	// writing is held by the one write of the Lease that is under way.
-	writing sync.Mutex
+	writing chan struct{}
 }
 
 // saw takes what was read of the Lease by a call sent at sent.
@@ -204,6 +230,18 @@ func (w *leaseWatch) saw(l Lease, sent, now, duration time.Duration) {
 	w.set(l, now)
 }
 
+// lock waits until no other write is under way.
+func (w *leaseWatch) lock(ctx context.Context) error {
+	select {
+	case w.writing <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("write the Lease after the write that is under way: %w", ctx.Err())
+	}
+}
+
+func (w *leaseWatch) unlock() { <-w.writing }
+
 func (w *leaseWatch) answered(sent, duration time.Duration) {
 	if w.okAt == 0 || sent-w.okAt > plan.APITimeout(duration) {
 		w.since = sent
@@ -211,8 +249,9 @@ func (w *leaseWatch) answered(sent, duration time.Duration) {
 	w.okAt = max(w.okAt, sent)
 }
 
+// set leaves an older Lease out: the answer to a read may come after that to a later write.
 func (w *leaseWatch) set(l Lease, now time.Duration) {
-	if !w.known || l.ResourceVersion != w.lease.ResourceVersion {
+	if !w.known || l.ResourceVersion != w.lease.ResourceVersion && !older(l.ResourceVersion, w.lease.ResourceVersion) {
 		w.known, w.lease, w.changedAt = true, l, now
 	}
 }
@@ -221,9 +260,7 @@ func (w *leaseWatch) set(l Lease, now time.Duration) {
 func (w *leaseWatch) watched(l Lease, now time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !older(l.ResourceVersion, w.lease.ResourceVersion) {
-		w.set(l, now)
-	}
+	w.set(l, now)
 }
 
 // older compares resource versions; those that are no numbers are taken for newer.

@@ -55,8 +55,10 @@ type Pod struct {
 	Server, Agent string
 	// Label is the value of the label redis-role.
 	Label v1alpha1.Role
-	// Terminated: none of its containers runs any more.
-	Terminated bool
+	// Terminated: none of its containers runs any more. Running: one does.
+	Terminated, Running bool
+	// Restarts counts the runs of its containers that are over and were followed by another.
+	Restarts int32
 }
 
 // Lease is the Lease of the Redis.
@@ -85,14 +87,18 @@ func podOf(p *corev1.Pod) Pod {
 	if out.Component == v1alpha1.ComponentSentinel {
 		out.Server = v1alpha1.PodAddress(p, v1alpha1.PortSentinel)
 	}
-	if n := len(p.Status.ContainerStatuses); n > 0 && !out.Terminated {
-		ended := 0
-		for _, c := range p.Status.ContainerStatuses {
-			if c.State.Terminated != nil {
-				ended++
-			}
+	ended := 0
+	for _, c := range p.Status.ContainerStatuses {
+		out.Restarts += c.RestartCount
+		if c.State.Terminated != nil || c.State.Waiting != nil && c.LastTerminationState.Terminated != nil {
+			ended++
 		}
-		out.Terminated = ended == n
+		out.Running = out.Running || c.State.Running != nil
+	}
+	if n := len(p.Status.ContainerStatuses); n > 0 {
+		out.Terminated = out.Terminated || ended == n
+	} else {
+		out.Running = p.Status.Phase == corev1.PodRunning
 	}
 	return out
 }

@@ -130,7 +130,7 @@ func (m *member) handOver(ctx context.Context, a plan.HandOver) error {
 	}
 	state := plan.HandoverState{}
 	for {
-		state.Now, state.PauseEnd, state.Authority = m.now(), h.pauseEnd, m.hasAuthority()
+		state.Now, state.PauseEnd, state.Authority = m.now(), h.pauseEnd, m.now() < m.authorityEnd()
 		step := plan.NextHandoverStep(state)
 		if step == plan.HandoverDone {
 			return m.endHandover(ctx, h, nil)
@@ -140,6 +140,10 @@ func (m *member) handOver(ctx context.Context, a plan.HandOver) error {
 				h.err = errors.New("it took too long")
 			}
 			return m.endHandover(ctx, h, h.err)
+		}
+		if step > plan.HandoverMove {
+			// The bound of the actions ends what this member may do as master; the rest is to be done in any case.
+			ctx = context.WithoutCancel(ctx)
 		}
 		begin := m.now()
 		outcome, err := m.handoverStep(ctx, h, step)
@@ -156,13 +160,16 @@ func (m *member) handOver(ctx context.Context, a plan.HandOver) error {
 	}
 }
 
-// hasAuthority tells whether this member may still be master.
-func (m *member) hasAuthority() bool {
+// authorityEnd is until when this member may be master: 0 when it may not.
+func (m *member) authorityEnd() time.Duration {
 	if m.config.Mode == v1alpha1.ModeSentinel {
-		return true
+		return m.now() + actionTime
 	}
 	l := m.lease.observed(m.now(), m.leaseTime())
-	return l.Holder == m.opts.Name && l.Boot == m.boot && m.now()-l.RenewedAt < l.Duration
+	if l.Holder != m.opts.Name || l.Boot != m.boot || m.decided.Until == 0 {
+		return 0
+	}
+	return m.decided.Until
 }
 
 // handoverStep carries one step out.
@@ -199,13 +206,16 @@ func (m *member) handoverStep(ctx context.Context, h *handoverRun, step plan.Han
 		return done(errors.Join(err, m.client.KillClients(short), m.client.Unpause(short)))
 	case plan.HandoverUndo:
 		if m.fenced {
-			if err := m.client.SetMinReplicas(short, m.config.MinReplicasToWrite); err != nil {
-				return plan.Unknown, err
-			}
-			m.fenced = false
+			return done(m.unfence(short, m.authorityEnd()))
 		}
 		return done(m.client.Unpause(short))
 	case plan.HandoverLeave:
+		// It may be no master any more: the end of the pause must open nothing.
+		if !m.fenced {
+			if err := m.fence(short); err != nil {
+				return plan.Unknown, err
+			}
+		}
 		return done(m.client.Unpause(short))
 	}
 	return plan.Refused, fmt.Errorf("unknown step %d", step)
@@ -218,8 +228,8 @@ func done(err error) (plan.Outcome, error) {
 	return plan.Succeeded, nil
 }
 
-// awaitCandidate waits until the candidate has all that this server ever acknowledged. In mode Sentinel that is every
-// replica whose link is up: the Sentinels may choose any of them.
+// awaitCandidate waits until the candidate has all that this server ever acknowledged. In mode Sentinel every
+// member that answers has to: the Sentinels may choose any of them.
 func (m *member) awaitCandidate(ctx context.Context, h *handoverRun) error {
 	ctx, cancel := context.WithTimeout(ctx, catchUpTime)
 	defer cancel()
@@ -249,12 +259,12 @@ func (m *member) awaitCandidate(ctx context.Context, h *handoverRun) error {
 	return nil
 }
 
-// replicaClients are those of the members that follow this one.
+// replicaClients are those of all members that answer.
 func (m *member) replicaClients() []*redis.Client {
 	members, _ := m.peers.observed()
 	var out []*redis.Client
 	for _, peer := range members {
-		if peer.Reachable && peer.Server.LinkUp && peer.Server.MasterAddress == m.opts.address() {
+		if peer.Reachable {
 			if _, _, client, ok := m.peers.find(peer.Name); ok {
 				out = append(out, client)
 			}

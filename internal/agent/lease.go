@@ -10,20 +10,26 @@ import (
 
 // acquire makes this run of this agent the holder.
 func (b *base) acquire(ctx context.Context, a plan.AcquireLease) error {
-	b.lease.writing.Lock()
-	defer b.lease.writing.Unlock()
+	if err := b.lease.lock(ctx); err != nil {
+		return err
+	}
+	defer b.lease.unlock()
 	return b.writeLease(ctx, Lease{Holder: b.opts.Name, Boot: b.boot, LastHolder: b.opts.Name, Term: a.Term, Members: a.Members,
 		Duration: b.leaseTime(), ResourceVersion: a.ResourceVersion})
 }
 
-// renew renews in the background, one renewal at a time: an API that hangs must not keep the loop from fencing.
+// renew renews in the background, one renewal at a time: an API that hangs must not keep the loop from fencing. It outlives
+// the actions that it is one of.
 func (b *base) renew(ctx context.Context, a plan.RenewLease) {
-	if !b.lease.writing.TryLock() {
+	select {
+	case b.lease.writing <- struct{}{}:
+	default:
 		return
 	}
+	ctx = context.WithoutCancel(ctx)
 	b.working.Go(func() {
 		defer b.poke()
-		defer b.lease.writing.Unlock()
+		defer b.lease.unlock()
 		l, ok := b.lease.own(b.opts.Name, b.boot)
 		if !ok || l.ResourceVersion != a.ResourceVersion {
 			return
@@ -39,8 +45,10 @@ func (b *base) renew(ctx context.Context, a plan.RenewLease) {
 }
 
 // release takes the holder off.
-func (b *base) release(ctx context.Context) error {
-	return b.pass(ctx, func(l *Lease) { l.Holder, l.Boot = "", "" })
+func (b *base) release(ctx context.Context, a plan.ReleaseLease) error {
+	return b.pass(ctx, func(l *Lease) {
+		l.Holder, l.Boot, l.ResourceVersion = "", "", a.ResourceVersion
+	})
 }
 
 // give moves the Lease to another member, under the next term.
@@ -54,8 +62,10 @@ func (b *base) give(ctx context.Context, to, boot string) (term int64, err error
 
 // pass changes the Lease that this agent holds. It waits for a renewal that is under way.
 func (b *base) pass(ctx context.Context, change func(*Lease)) error {
-	b.lease.writing.Lock()
-	defer b.lease.writing.Unlock()
+	if err := b.lease.lock(ctx); err != nil {
+		return err
+	}
+	defer b.lease.unlock()
 	l, ok := b.lease.own(b.opts.Name, b.boot)
 	if !ok {
 		return fmt.Errorf("pass the Lease on: %w", errLeaseMoved)

@@ -20,6 +20,8 @@ const (
 	upTime = time.Second
 	// noteTime is how often the replication offset is written down.
 	noteTime = time.Second
+	// leeway is how much time there must be left for what must not be late.
+	leeway = 50 * time.Millisecond
 	// actionTime bounds one action on the own server.
 	actionTime = 500 * time.Millisecond
 	// hurry is how many turns may follow on each other without a pause.
@@ -134,24 +136,15 @@ func (m *member) turn(ctx context.Context) (acted bool, err error) {
 		m.lease.watched(*v.Lease, m.now())
 	}
 	m.peers.update(ctx, v, m.password)
-	if m.refresh.Swap(false) {
-		m.lookAround(ctx)
-	} else {
-		m.peers.askSoon(ctx)
-	}
-	m.lookAtServer(ctx)
+	m.look(ctx)
 	m.decided = plan.DecideMember(m.observe(v))
 	m.remembered = m.decided.Memory
 	m.noticeMaster(ctx)
 	m.publish(m.decided.Why)
 	m.tell(ctx, news{up: m.seen.Up && !m.seen.Loading, candidate: m.decided.Candidate, stopping: m.stopping})
-	for _, a := range m.decided.Actions {
-		if err = m.act(ctx, a); err != nil {
-			break
-		}
-		m.publish(m.decided.Why)
-	}
-	if err != nil && !errors.Is(err, errStop) {
+	bounded, cancel := m.until(ctx, m.decided.Until)
+	defer cancel()
+	if err = m.carryOut(bounded); err != nil && !errors.Is(err, errStop) {
 		m.complain("could not act", err)
 	}
 	m.answerTakeover(err)
@@ -159,10 +152,43 @@ func (m *member) turn(ctx context.Context) (acted bool, err error) {
 		m.startServer()
 		acted = true
 	}
-	m.note(false)
-	m.rotatePassword(ctx)
-	m.applyConfig(ctx)
+	m.note()
+	if bounded.Err() == nil {
+		m.rotatePassword(bounded)
+		m.applyConfig(bounded)
+	}
 	return acted || len(m.decided.Actions) > 0, err
+}
+
+// look observes what has to be asked for. What the last decision gave the time to is over then, and so is this: a master
+// whose Lease ends decides on what it has.
+func (m *member) look(ctx context.Context) {
+	bounded, cancel := m.until(ctx, m.decided.Until)
+	defer cancel()
+	if m.refresh.Swap(false) {
+		m.lookAround(bounded)
+	} else {
+		m.peers.askSoon(ctx)
+	}
+	if bounded.Err() != nil {
+		m.refresh.Store(true)
+		return
+	}
+	m.lookAtServer(bounded)
+}
+
+// carryOut does what was decided, as long as there is time.
+func (m *member) carryOut(ctx context.Context) error {
+	for _, a := range m.decided.Actions {
+		if ctx.Err() != nil {
+			return fmt.Errorf("%s: not in time", a)
+		}
+		if err := m.act(ctx, a); err != nil {
+			return err
+		}
+		m.publish(m.decided.Why)
+	}
+	return nil
 }
 
 // lookAround reads the Lease and asks everybody, at the same time.
@@ -185,7 +211,7 @@ func (m *member) noticeExit() {
 	if !ended {
 		return
 	}
-	m.note(true)
+	m.note()
 	// What it said last is kept: it is what the data on disk comes from.
 	m.seen.Up, m.seen.Loading, m.seen.PID, m.live, m.fenced = false, false, 0, false, true
 	m.decided.Why = "the server ended: " + exit.String()
@@ -341,20 +367,14 @@ func (m *member) trackSentinels(all []plan.Sentinel, now time.Duration) {
 	}
 }
 
-// note writes the replication history down while the server lives it, now and then or at once.
-func (m *member) note(atOnce bool) {
+// note writes the replication history down now and then, while the server lives it.
+func (m *member) note() {
 	if m.live && m.seen.ReplID != "" && m.seen.Up {
 		m.memory.ReplID, m.memory.Offset = m.seen.ReplID, m.seen.Offset
 	}
-	if m.memory == m.noted || !atOnce && m.now()-m.notedAt < noteTime {
-		return
+	if m.memory != m.noted && m.now()-m.notedAt >= noteTime && m.keepSoon(memoryFile, m.memory) {
+		m.noted, m.notedAt = m.memory, m.now()
 	}
-	m.notedAt = m.now()
-	if err := saveJSON(m.opts.Dir, memoryFile, m.memory, false); err != nil {
-		m.complain("the offset is not written down", err)
-		return
-	}
-	m.noted = m.memory
 }
 
 // applyConfig brings a running server to the configuration wanted, as far as that goes without a restart.
@@ -378,6 +398,10 @@ func (m *member) applyConfig(ctx context.Context) {
 	if err == nil {
 		err = m.client.SetDurability(ctx, minReplicas, m.config.MaxLagSeconds)
 	}
+	if err != nil && ctx.Err() != nil {
+		m.complain("the configuration is not applied yet", err)
+		return
+	}
 	if err != nil {
 		m.complain("the configuration is not applied", err)
 		m.configError = err.Error()
@@ -390,7 +414,10 @@ func (m *member) applyConfig(ctx context.Context) {
 
 // shutDown ends the server, which saves as it is configured to, and returns when it is gone.
 func (m *member) shutDown(ctx context.Context) error {
-	m.note(true)
+	m.note()
+	if err := m.keepNow(m.memory, false); err != nil {
+		m.log.Warn("the offset is not written down", "error", err)
+	}
 	m.publish("stopping")
 	if m.server.process == nil {
 		return nil

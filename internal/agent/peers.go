@@ -39,6 +39,7 @@ type peers struct {
 // peer is another member.
 type peer struct {
 	pod    Pod
+	gone   bool // the pod is
 	member plan.Member
 	client *redis.Client // to its server; nil while it has no address
 }
@@ -83,9 +84,10 @@ func (p *peers) update(ctx context.Context, v View, password string) {
 		return
 	}
 	for name, m := range p.members {
-		if !present[name] {
+		if !present[name] && !m.gone {
 			m.terminate(now)
-			m.member.Address = ""
+			m.close()
+			m.gone, m.member.Address = true, ""
 		}
 	}
 	for name, s := range p.sentinels {
@@ -98,7 +100,7 @@ func (p *peers) update(ctx context.Context, v View, password string) {
 
 func (p *peers) updateMember(pod Pod, now time.Duration) {
 	m := p.members[pod.Name]
-	if m == nil || m.pod.UID != pod.UID && m.pod.UID != "" {
+	if m == nil || m.gone || m.pod.UID != pod.UID {
 		if m != nil {
 			m.close()
 		}
@@ -119,16 +121,19 @@ func (p *peers) updateMember(pod Pod, now time.Duration) {
 	if m.client != nil {
 		m.client.SetPassword(p.password)
 	}
-	if pod.Terminated {
+	switch {
+	case pod.Terminated && (!m.pod.Terminated || m.pod.Restarts != pod.Restarts):
 		m.terminate(now)
+	case pod.Running:
+		// A new container may do anything, whether it answers or not.
+		m.member.Terminated, m.member.TerminatedAt = false, 0
 	}
 	m.pod, m.member.Address, m.member.Label = pod, pod.Server, pod.Label
 }
 
+// terminate takes note that the run of the agent that was there is over.
 func (m *peer) terminate(now time.Duration) {
-	if !m.member.Terminated {
-		m.member.Terminated, m.member.TerminatedAt = true, now
-	}
+	m.member.Terminated, m.member.TerminatedAt = true, now
 	m.member.Reachable, m.member.ServerOpen = false, false
 }
 
@@ -202,9 +207,13 @@ func (p *peers) askSoon(ctx context.Context) {
 	})
 }
 
-// ask asks all at the same time and returns when all answered or askTime is over.
+// errNoAnswer is the end of askTime.
+var errNoAnswer = errors.New("no answer in time")
+
+// ask asks all at the same time and returns when all answered or askTime is over. When ctx ends before, that says nothing of
+// those who have not answered yet.
 func (p *peers) ask(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, askTime)
+	ctx, cancel := context.WithTimeoutCause(ctx, askTime, errNoAnswer)
 	defer cancel()
 	p.mu.Lock()
 	p.askedAt = p.b.now()
@@ -242,13 +251,18 @@ func (p *peers) askMember(ctx context.Context, pod Pod, client *redis.Client) {
 	if m == nil || m.pod.UID != pod.UID || m.pod.Server != pod.Server {
 		return
 	}
+	if m.member.Terminated && sent < m.member.TerminatedAt {
+		return // the answer is of the run that is over
+	}
+	if err != nil && cutShort(ctx) {
+		return
+	}
 	m.member.Reachable, m.member.ServerOpen = err == nil, open
 	if err == nil {
 		m.member.AgentStatus, m.member.AskedAt = status, sent
 		m.member.Refused = false
-		if !m.pod.Terminated {
-			m.member.Terminated, m.member.TerminatedAt = false, 0
-		}
+		// A new container runs, though the API may not say so yet.
+		m.member.Terminated, m.member.TerminatedAt = false, 0
 	}
 	switch {
 	case err != nil || !status.Server.LinkUp:
@@ -266,6 +280,11 @@ func (p *peers) askMember(ctx context.Context, pod Pod, client *redis.Client) {
 	}
 }
 
+// cutShort tells whether a question was given up before askTime.
+func cutShort(ctx context.Context) bool {
+	return ctx.Err() != nil && !errors.Is(context.Cause(ctx), errNoAnswer)
+}
+
 func (p *peers) askSentinel(ctx context.Context, pod Pod, client *redis.Sentinel) {
 	sent := p.b.now()
 	view, err := sentinelView(ctx, client, p.b.opts.Redis)
@@ -273,6 +292,9 @@ func (p *peers) askSentinel(ctx context.Context, pod Pod, client *redis.Sentinel
 	defer p.mu.Unlock()
 	s := p.sentinels[pod.Name]
 	if s == nil || s.client != client {
+		return
+	}
+	if err != nil && cutShort(ctx) {
 		return
 	}
 	s.view.Reachable = err == nil
@@ -400,7 +422,7 @@ func (p *peers) nudge(ctx context.Context) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, m := range p.members {
-		if m.pod.Agent != "" && !m.member.Terminated {
+		if m.pod.Agent != "" && !m.gone && !m.member.Terminated {
 			p.send(ctx, m.pod.Agent)
 		}
 	}
@@ -418,7 +440,9 @@ func (p *peers) nudgeAll(ctx context.Context) {
 	}
 }
 
+// send does not wait for the answer, and outlives the actions that it is one of.
 func (p *peers) send(ctx context.Context, agent string) {
+	ctx = context.WithoutCancel(ctx)
 	p.b.working.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, askTime)
 		defer cancel()
