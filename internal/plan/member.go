@@ -74,7 +74,7 @@ func (m *decider) recall() {
 		if !p.Reachable || !p.Open() {
 			continue
 		}
-		mem.Settled = true
+		mem.Settled, mem.Opening = true, 0
 		if p.Term >= m.Self.Term {
 			mem.Master = p.Name
 		}
@@ -187,6 +187,9 @@ func (m *decider) leave(movable bool) {
 	c, err := ChooseCandidate(m.Observation, to)
 	if err != nil && to != "" && m.Self.Stopping {
 		c, err = ChooseCandidate(m.Observation, "")
+	}
+	if err == nil && m.Config.Mode == v1alpha1.ModeSentinel {
+		err = allInStep(m.Observation)
 	}
 	switch {
 	case err == nil && movable && (m.HandoverFailedAt == 0 || m.Now-m.HandoverFailedAt >= second):
@@ -336,8 +339,10 @@ func (m *decider) best() (*Member, bool) {
 		}
 	}
 	last := m.Lease.LastHolder
-	if m.Config.Mode == v1alpha1.ModeSentinel && m.d.Memory.Master != "" {
-		last = m.d.Memory.Master
+	for _, p := range members {
+		if p.Term > m.Lease.Term {
+			last = "" // the Lease does not tell who held that term, and all members have to rank alike
+		}
 	}
 	return Best(members, last, m.Config.Replicas)
 }

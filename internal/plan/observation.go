@@ -65,8 +65,16 @@ type Memory struct {
 	Settled bool
 	// Master is the member that was last seen open.
 	Master string
-	// SentinelsAt is when a majority of the Sentinels was last not out of sight.
-	SentinelsAt time.Duration
+	// SentinelsAt is when it was last certain that no majority of the Sentinels named another master, NamedSince since when
+	// a majority names this member.
+	SentinelsAt, NamedSince time.Duration
+	// Own is the role of the own server and whom it follows, and OwnSince since when, in mode Sentinel.
+	Own      string
+	OwnSince time.Duration
+	// Opening is the term under which it tried to open last, in mode Sentinel: trying again takes no new one.
+	Opening int64
+	// PolledAt is when a master last asked because it had not heard of the Sentinels for some time.
+	PolledAt time.Duration
 	// FailoverAskedAt is when a Sentinel was last asked for a failover.
 	FailoverAskedAt time.Duration
 	// DifferSince is since when a Sentinel believes in another master than the others do.

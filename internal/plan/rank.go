@@ -148,6 +148,19 @@ func unfit(o *Observation, p *Member) error {
 	return nil
 }
 
+// allInStep says who of the other members is not in step with this master, though the Sentinels, who choose by what they
+// heard up to ten seconds ago, may choose it in a handover. Who is dead cannot be chosen.
+func allInStep(o *Observation) error {
+	for i := range o.Peers {
+		p := &o.Peers[i]
+		dead := !p.Reachable && (p.Terminated || p.Refused)
+		if s := &p.Server; !dead && !(p.Reachable && p.Loaded() && s.Role == v1alpha1.RoleReplica && s.MasterAddress == o.Self.Address && s.LinkUp) {
+			return fmt.Errorf("%s is not in step with %s, and the Sentinels may choose it", p.Name, o.Self.Name)
+		}
+	}
+	return nil
+}
+
 func better(o *Observation, a, b *Member) bool {
 	if as, bs := settled(o, a), settled(o, b); as != bs {
 		return as

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"time"
 
 	"redstart.dev/redstart/api/v1alpha1"
@@ -15,8 +16,14 @@ func (m *decider) underSentinels() {
 	s, mem := &m.Self.Server, &m.d.Memory
 	named := m.named()
 	self := named != "" && named == m.Self.Address
-	if 2*m.outOfSight() <= int(m.Config.Sentinels) {
-		mem.SentinelsAt = m.Now
+	mem.SentinelsAt = max(mem.SentinelsAt, m.backedBySentinels())
+	if own := string(s.Role) + s.MasterAddress; own != mem.Own {
+		mem.Own, mem.OwnSince = own, m.Now
+	}
+	if !self {
+		mem.NamedSince = 0
+	} else if mem.NamedSince == 0 {
+		mem.NamedSince = m.Now
 	}
 	if m.Self.Open() || m.master() != nil {
 		mem.VacantSince = 0
@@ -25,7 +32,7 @@ func (m *decider) underSentinels() {
 	}
 	limit := hungReplica
 	if self || s.Role == v1alpha1.RoleMaster {
-		limit = m.downAfter() - m.downAfter()/5
+		limit = m.patience() - m.patience()/5
 	}
 	switch {
 	case m.Handover >= HandoverMove:
@@ -46,6 +53,10 @@ func (m *decider) underSentinels() {
 		m.why("the server does not answer")
 	case m.Self.Open():
 		m.asNamedMaster(named)
+	case m.Self.Empty() && s.Role == v1alpha1.RoleMaster && m.dataHeld():
+		// A master serves full synchronisations, fenced or not.
+		m.why("made master without its agent, while it is empty and another holds data")
+		m.do(Close{})
 	case m.Handover != HandoverNone:
 		m.why("handing over: %s", m.Handover)
 	case m.Self.Stopping:
@@ -55,14 +66,19 @@ func (m *decider) underSentinels() {
 	case m.master() != nil:
 		m.follow()
 		m.labelReplica()
-	case m.Takeover != nil || self || s.Role == v1alpha1.RoleMaster && m.promoted():
+	case m.Takeover != nil || self:
 		m.openUnderSentinels(self)
-	case named == "" || m.Now-mem.VacantSince >= coldStart:
+	case !m.presentNamed() || m.Now-mem.VacantSince >= coldStart:
 		m.bootstrap()
 	default:
-		m.d.Follows = m.nameOf(named)
-		m.why("waiting for %s, which the Sentinels name", m.d.Follows)
+		m.why("waiting for the Sentinels to agree")
+		if named != "" {
+			m.why("waiting for %s, which the Sentinels name", m.nameOf(named))
+		}
 		m.followLink()
+		if named != "" {
+			m.d.Follows = m.nameOf(named)
+		}
 		m.labelReplica()
 		m.askForTheDead(named)
 	}
@@ -77,12 +93,16 @@ func (m *decider) asNamedMaster(named string) {
 		m.why("the Sentinels name %s", m.nameOf(named))
 		m.do(Fence{}, DropClients{})
 		return
-	case blind >= m.downAfter()-m.downAfter()/4 && !m.alone() && !m.backedWithoutSentinels():
+	case blind >= m.patience()-m.patience()/4 && !m.alone() && !m.backedWithoutSentinels():
 		m.why("a majority of the Sentinels has been out of sight for %s", blind.Round(time.Second/10))
 		m.do(Fence{}, DropClients{})
 		return
-	case blind > 0:
+	case blind >= m.patience()/4:
 		m.lookAt(m.Now + fresh)
+		if mem := &m.d.Memory; m.Now-mem.PolledAt >= m.patience()/8 {
+			mem.PolledAt = m.Now
+			m.do(Poll{})
+		}
 	}
 	m.why("master of term %d", m.Self.Term)
 	m.d.Candidate = named == ""
@@ -103,8 +123,14 @@ func (m *decider) asNamedMaster(named string) {
 func (m *decider) openUnderSentinels(self bool) {
 	mem, s := &m.d.Memory, &m.Self.Server
 	m.d.Candidate = self && m.holds()
-	if m.pollStale() {
+	if m.Takeover == nil && m.contested() {
+		m.why("named by the Sentinels, but one of them names another; waiting until they agree")
+		m.lookAt(m.Now + fresh)
+		return
+	}
+	if m.answersOld() {
 		m.why("named by the Sentinels; asking the others before it is opened")
+		m.do(Poll{})
 		return
 	}
 	best, ok := m.best()
@@ -117,30 +143,77 @@ func (m *decider) openUnderSentinels(self bool) {
 		m.why("named by the Sentinels, but another member holds more")
 		m.askFailover()
 		return
-	case m.Takeover == nil && s.Role == v1alpha1.RoleReplica && (s.LinkUp || m.failoverRuns()):
+	case m.Takeover == nil && s.Role == v1alpha1.RoleReplica && (s.LinkUp && m.Now-mem.NamedSince < 2*second || m.failoverRuns()):
 		m.why("named by the Sentinels; waiting for their failover to end")
 		return
 	}
-	last := m.peer(mem.Master)
-	closed := last == nil || last.Terminated && !last.Reachable || last.Refused && m.Now-last.RefusedAt <= fresh
-	if !closed && !last.Reachable && !last.ServerOpen && !(self && m.sentinelConsent()) {
-		m.why("promoted by the Sentinels; %s may still be master: waiting for a majority to agree", last.Name)
-		m.lookAt(m.Now + fresh)
-		m.do(Poll{})
-		return
+	var demote []Action
+	for i := range m.Peers {
+		p := &m.Peers[i]
+		dead := p.Terminated && !p.Reachable || p.Refused && m.Now-p.RefusedAt <= fresh
+		switch {
+		case dead, p.Reachable && p.Server.Loading,
+			p.Reachable && p.Shut() && p.Name != mem.Master && !p.Candidate && p.Server.Role != v1alpha1.RoleMaster:
+			continue
+		case !p.Reachable && !p.ServerOpen && m.Takeover == nil && !m.sentinelConsent():
+			m.why("named by the Sentinels; %s may still be master: waiting until it must have given up", p.Name)
+			m.lookAt(m.Now + fresh)
+			m.do(Poll{})
+			return
+		case p.Address != "":
+			// It may have been told by the Sentinels to go on in this very moment: it is made a replica for certain.
+			demote = append(demote, DemoteServer{Name: p.Name, Address: p.Address, Must: p.Reachable || p.ServerOpen})
+		}
 	}
-	term := m.Self.Term
-	if mem.Master != m.Self.Name || term == 0 {
-		term = m.nextTerm()
+	term := m.nextTerm()
+	if own := m.Self.Term; term == own+1 && own > 0 && (mem.Master == m.Self.Name || own == mem.Opening) {
+		term = own // nobody opened in between
 	}
-	if !closed && last.Address != "" {
-		// It may have been told by the Sentinels to go on in this very moment: it is made a replica for certain.
-		m.do(DemoteServer{Name: last.Name, Address: last.Address, Must: last.Reachable || last.ServerOpen})
-	}
+	mem.Opening = term
 	m.why("named by the Sentinels")
+	m.do(demote...)
 	m.do(Remember{term}, Open{Term: term, Before: m.Now + m.downAfter()/2})
 	m.label()
 	m.do(Nudge{})
+}
+
+// contested tells whether a Sentinel is about to name another: it leads a failover that has not promoted this member, or has
+// learned of a later one before the others.
+func (m *decider) contested() bool {
+	epoch := int64(0)
+	for i := range m.Sentinels {
+		if s := &m.Sentinels[i]; s.Reachable && s.MasterAddress == m.Self.Address {
+			epoch = max(epoch, s.ConfigEpoch)
+		}
+	}
+	for i := range m.Sentinels {
+		s := &m.Sentinels[i]
+		if s.Reachable && s.Monitoring && s.MasterAddress != m.Self.Address &&
+			(s.FailoverInProgress || s.ConfigEpoch > epoch && m.nameOf(s.MasterAddress) != "") {
+			return true
+		}
+	}
+	return false
+}
+
+// answersOld tells whether an answer is too old to open upon, or was asked for before somebody changed the role of the own
+// server: another member may have been opened then.
+func (m *decider) answersOld() bool {
+	since := m.Now - fresh
+	if m.Takeover == nil {
+		since = max(since, m.d.Memory.OwnSince, m.d.Memory.VacantSince)
+	}
+	for i := range m.Peers {
+		if p := &m.Peers[i]; p.Reachable && p.AskedAt < since {
+			return true
+		}
+	}
+	for i := range m.Sentinels {
+		if s := &m.Sentinels[i]; s.Reachable && s.AskedAt < since {
+			return true
+		}
+	}
+	return false
 }
 
 // nextTerm is a term that nobody had, or the one that this member was elected for.
@@ -153,6 +226,16 @@ func (m *decider) nextTerm() int64 {
 		return max(term+1, m.Lease.Term)
 	}
 	return max(term, m.Lease.Term) + 1
+}
+
+// dataHeld tells whether any peer that can be reached is not empty.
+func (m *decider) dataHeld() bool {
+	for i := range m.Peers {
+		if p := &m.Peers[i]; p.Reachable && !p.Empty() {
+			return true
+		}
+	}
+	return false
 }
 
 // bootstrap elects by the rules of the Lease. The winner asks the Sentinels to monitor it, and opens when they do.
@@ -234,16 +317,6 @@ func (m *decider) failoverRuns() bool {
 	return false
 }
 
-// promoted tells whether any Sentinel names this member: the leader of a failover does a second before the others.
-func (m *decider) promoted() bool {
-	for i := range m.Sentinels {
-		if s := &m.Sentinels[i]; s.Reachable && s.Monitoring && s.MasterAddress == m.Self.Address {
-			return true
-		}
-	}
-	return false
-}
-
 // named is the address that a majority of all the Sentinels names, if it is that of a present member; else empty.
 func (m *decider) named() string {
 	return majority(m.Sentinels, m.Config.Sentinels, func(address string) bool {
@@ -279,16 +352,38 @@ func (m *decider) nameOf(address string) string {
 	return ""
 }
 
-// outOfSight counts the Sentinels that could elect another master without this member knowing: those that neither answer
-// nor are dead.
-func (m *decider) outOfSight() int {
-	n := 0
+// presentNamed tells whether any Sentinel names a present member.
+func (m *decider) presentNamed() bool {
 	for i := range m.Sentinels {
-		if s := &m.Sentinels[i]; !s.Reachable && !s.Gone {
-			n++
+		if s := &m.Sentinels[i]; s.Reachable && s.Monitoring && m.nameOf(s.MasterAddress) != "" {
+			return true
 		}
 	}
-	return n
+	return false
+}
+
+// backedBySentinels is when it was last certain that no majority of the Sentinels named another: so many named this member,
+// or nobody, or were dead. 0 when they were too few.
+func (m *decider) backedBySentinels() time.Duration {
+	need := len(m.Sentinels) - int(m.Config.Sentinels)/2
+	if need <= 0 {
+		return m.Now
+	}
+	var buf [8]time.Duration
+	at := buf[:0]
+	for i := range m.Sentinels {
+		switch s := &m.Sentinels[i]; {
+		case s.Gone:
+			at = append(at, m.Now-RenewEvery)
+		case !s.Monitoring || s.MasterAddress == m.Self.Address || m.Lease.APIReachable && m.nameOf(s.MasterAddress) == "":
+			at = append(at, s.AskedAt)
+		}
+	}
+	if len(at) < need {
+		return 0
+	}
+	slices.Sort(at)
+	return at[len(at)-need]
 }
 
 // backedWithoutSentinels is backed for mode Sentinel: a majority of the members follows this one and sees no majority of
@@ -304,8 +399,12 @@ func (m *decider) backedWithoutSentinels() bool {
 	return n > m.Config.Replicas/2
 }
 
-// sentinelConsent is consent for mode Sentinel.
+// sentinelConsent is consent for mode Sentinel: a majority of the Sentinels has named this member for so long that another
+// master must know it or be fenced, and so many members see such a majority that they cannot have backed that one.
 func (m *decider) sentinelConsent() bool {
+	if since := m.d.Memory.NamedSince; since == 0 || m.Now-since < m.patience() {
+		return false
+	}
 	n, d := int32(0), m.downAfter().Milliseconds()
 	if m.Self.SentinelsReachableMS >= d {
 		n++
@@ -318,6 +417,9 @@ func (m *decider) sentinelConsent() bool {
 	}
 	return n >= (m.Config.Replicas+1)/2
 }
+
+// patience is how long a member waits for another that may be master and is out of sight; one that is, gives up before.
+func (m *decider) patience() time.Duration { return max(m.downAfter(), 2*second) }
 
 func (m *decider) downAfter() time.Duration {
 	return time.Duration(m.Config.DownAfterMS) * time.Millisecond

@@ -341,7 +341,11 @@ func (s *story) observation(m *told) Observation {
 		}
 	}
 	for _, n := range s.senOrder {
-		o.Sentinels = append(o.Sentinels, *s.sentinels[n])
+		p := *s.sentinels[n]
+		if p.Reachable {
+			p.AskedAt = s.now
+		}
+		o.Sentinels = append(o.Sentinels, p)
 	}
 	return o
 }
