@@ -61,6 +61,8 @@ It finds Redis, by --get-hosts-from,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
+			// A server tells more than a command does: its output is the log of its pod.
+			slog.SetDefault(slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)))
 			return o.run(ctx)
 		},
 	}

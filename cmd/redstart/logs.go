@@ -112,6 +112,9 @@ func showLogs(ctx context.Context, c *client.Client, pods []corev1.Pod, opts cor
 			o.Container = s.container
 			stream, err := c.Kube.CoreV1().Pods(c.Namespace).GetLogs(s.pod, &o).Stream(ctx)
 			if err != nil {
+				if ctx.Err() != nil {
+					return nil // a log without a line yet, and nobody waits for it any longer
+				}
 				return c.Explain(err)
 			}
 			defer func() { _ = stream.Close() }()

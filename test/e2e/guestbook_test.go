@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,6 +63,9 @@ func TestClassicGuestbook(t *testing.T) {
 	b := startBook(t, filepath.Join("guestbook", "classic"), "redis")
 	for _, service := range []string{"redis-leader", "redis-follower"} {
 		b.in.service(service, 6379) // fails the test when there is none
+	}
+	if out, err := b.in.redstart("-n", b.in.namespace, "logs", "-l", "app=guestbook"); err != nil || strings.Count(out, "guestbook serves") != 3 {
+		t.Errorf("redstart logs of three front ends: %v\n%s", err, out)
 	}
 	b.post("before")
 	b.once("before")
