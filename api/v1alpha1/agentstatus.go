@@ -32,6 +32,9 @@ type AgentStatus struct {
 	// history again (its link is up, or it is open).
 	LastReplID string `json:"lastReplID,omitempty"`
 	LastOffset int64  `json:"lastOffset,omitempty"`
+	// Leaving is why this member is giving up, or has just given up, being master, for people; HandingOver: by a handover.
+	Leaving     string `json:"leaving,omitempty"`
+	HandingOver bool   `json:"handingOver,omitempty"`
 	// Candidate, in mode Sentinel: this member holds the Lease and wants the Sentinels to monitor it.
 	Candidate bool `json:"candidate,omitempty"`
 	// ConfigHash is the hash of the configuration in force; PendingRestart lists the settings that need a restart.

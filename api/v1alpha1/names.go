@@ -45,6 +45,10 @@ const (
 	AnnotationMembers = "redstart.dev/members"
 	// AnnotationLastHolder on the Lease is the pod that holds it or held it last.
 	AnnotationLastHolder = "redstart.dev/last-holder"
+	// AnnotationHandoverFrom on the Lease is the pod that handed over to the holder; the next one who takes it takes it off.
+	AnnotationHandoverFrom = "redstart.dev/handover-from"
+	// AnnotationReason on the Lease is why its last holder handed over or released it, for people.
+	AnnotationReason = "redstart.dev/reason"
 )
 
 // Ports of the pods and Services.

@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"redstart.dev/redstart/api/v1alpha1"
 	"redstart.dev/redstart/internal/plan"
 	"redstart.dev/redstart/internal/redis"
 )
@@ -31,13 +28,12 @@ func (m *member) act(ctx context.Context, a plan.Action) error {
 func (m *member) do(ctx context.Context, a plan.Action) error {
 	switch a := a.(type) {
 	case plan.AcquireLease:
-		m.former, m.acquired = m.lease.observed(m.now(), m.leaseTime()).LastHolder, a.Term
-		return m.acquire(ctx, a)
+		return m.acquireLease(ctx, a)
 	case plan.RenewLease:
 		m.renew(ctx, a)
 		return nil
 	case plan.ReleaseLease:
-		return m.release(ctx, a)
+		return m.release(ctx, a, m.whyReleased())
 	case plan.Remember:
 		return m.remember(a.Term)
 	case plan.HandOver:
@@ -73,6 +69,7 @@ func (m *member) do(ctx context.Context, a plan.Action) error {
 	case plan.DropClients:
 		return m.client.KillClients(ctx)
 	case plan.KillServer:
+		m.leaving, m.handingOver = m.whyReleased(), false
 		m.log.Warn("killing the server", "why", m.decided.Why)
 		return m.server.kill(ctx)
 	}
@@ -128,37 +125,8 @@ func (m *member) open(ctx context.Context, a plan.Open) error {
 		return err
 	}
 	m.openedFor = m.takeover
-	// A Lease that this member did not take was given to it; it may learn that before it is asked to take over.
-	m.becameMaster(ctx, m.config.Mode == v1alpha1.ModeReplication && m.acquired != a.Term)
+	m.becameMaster(ctx)
 	return nil
-}
-
-// becameMaster records a change of master to this member.
-func (m *member) becameMaster(ctx context.Context, given bool) {
-	now := m.now()
-	f := v1alpha1.FailoverStatus{Time: metav1.NowMicro(), From: m.former, To: m.opts.Name, Reason: m.decided.Why}
-	if t := m.takeover; t != nil {
-		f.From, f.Planned, f.Reason = t.From, true, "handover"
-		f.Milliseconds = t.PausedMS + (now - t.at).Milliseconds()
-	} else if m.lostAt != 0 {
-		f.Milliseconds = (now - m.lostAt).Milliseconds()
-	}
-	if given && !f.Planned {
-		f.Planned, f.Reason = true, "handover"
-	}
-	m.lostAt, m.wasMaster = 0, true
-	m.failover = &f
-	m.metrics.failovers.Add(1)
-	m.log.Info("this member is master", "from", f.From, "milliseconds", f.Milliseconds, "planned", f.Planned)
-	// It outlives the action that it is part of, by a little.
-	ctx = context.WithoutCancel(ctx)
-	m.working.Go(func() {
-		ctx, cancel := context.WithTimeout(ctx, apiTime)
-		defer cancel()
-		if err := m.cluster.RecordFailover(ctx, f); err != nil {
-			m.log.Warn("no Event of the change of master", "error", err)
-		}
-	})
 }
 
 // fence makes the server refuse writes; one that does not answer at once is killed.
@@ -186,7 +154,7 @@ func (m *member) follow(ctx context.Context, addr string) error {
 	if err := m.client.FollowFenced(ctx, addr); err != nil {
 		return err
 	}
-	m.fenced = true
+	m.fenced, m.opened = true, false
 	return nil
 }
 

@@ -8,9 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"redstart.dev/redstart/api/v1alpha1"
@@ -232,24 +232,69 @@ func TestPasswordIsRotatedWithoutARestart(t *testing.T) {
 	}
 }
 
+// TestChangesOfMasterAreRecorded truly: handovers as such, whoever learns of them first, and why. The first master is none.
 func TestChangesOfMasterAreRecorded(t *testing.T) {
-	c := newCluster(t, v1alpha1.ModeReplication, 2, nil)
-	master := c.ready()
-	if _, err := master.call(t.Context(), "POST", "/handover", `{"id":"1"}`, token); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "there is an Event of the handover", func() error {
-		events, err := c.client.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{})
-		if err != nil {
-			return err
-		}
-		for _, e := range events.Items {
-			if e.Reason == "HandedOver" && e.Type == corev1.EventTypeNormal && strings.Contains(e.Message, "instead of "+master.name) {
-				return nil
+	for _, mode := range []v1alpha1.Mode{v1alpha1.ModeReplication, v1alpha1.ModeSentinel} {
+		t.Run(string(mode), func(t *testing.T) {
+			c := newCluster(t, mode, 3, nil)
+			for n, change := range []struct {
+				planned bool
+				event   string
+				reason  string // %s is the old master
+				do      func(master *pod)
+			}{
+				{true, "HandedOver", "handover asked for", func(p *pod) {
+					if _, err := p.call(t.Context(), "POST", "/handover", `{"id":"1"}`, token); err != nil {
+						t.Fatal(err)
+					}
+				}},
+				{true, "HandedOver", "%s is stopping", func(p *pod) {
+					p.terminate(t)
+					c.start(p)
+				}},
+				{false, "FailedOver", "the server of %s ended: killed by signal 9", func(p *pod) {
+					if err := syscall.Kill(serverPID(t, p), syscall.SIGKILL); err != nil {
+						t.Fatal(err)
+					}
+				}},
+			} {
+				before := c.ready()
+				change.do(before)
+				var after *pod
+				eventually(t, "another is master", func() error {
+					if after = c.ready(); after == before {
+						return fmt.Errorf("%s is still master", before.name)
+					}
+					return nil
+				})
+				s, err := after.status(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := strings.ReplaceAll(change.reason, "%s", before.name)
+				if f := s.LastFailover; f == nil || f.From != before.name || f.To != after.name || f.Planned != change.planned || f.Reason != want {
+					t.Errorf("the record is %+v, want it planned %v from %s: %s", f, change.planned, before.name, want)
+				} else {
+					t.Logf("%s: %+v", mode, *f)
+				}
+				eventually(t, "there is one Event of each change", func() error {
+					events, err := c.client.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{})
+					if err != nil {
+						return err
+					}
+					if len(events.Items) != n+1 {
+						return fmt.Errorf("%d Events, want %d", len(events.Items), n+1)
+					}
+					for _, e := range events.Items {
+						if e.Reason == change.event && strings.HasPrefix(e.Message, after.name+" is master instead of "+before.name) && strings.HasSuffix(e.Message, want) {
+							return nil
+						}
+					}
+					return fmt.Errorf("no %s of %s: %s", change.event, before.name, want)
+				})
 			}
-		}
-		return fmt.Errorf("%d events", len(events.Items))
-	})
+		})
+	}
 }
 
 func TestOptionsFromEnv(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
 	"redstart.dev/redstart/api/v1alpha1"
 )
@@ -59,6 +60,8 @@ type Pod struct {
 	Terminated, Running bool
 	// Restarts counts the runs of its containers that are over and were followed by another.
 	Restarts int32
+	// GracePeriod is the time from SIGTERM to SIGKILL.
+	GracePeriod time.Duration
 }
 
 // Lease is the Lease of the Redis.
@@ -69,6 +72,9 @@ type Lease struct {
 	Term         int64
 	Members      int32
 	Duration     time.Duration
+	// HandoverFrom is the pod that handed over to the holder, empty when it took the Lease itself. Reason is why the last
+	// holder handed over or released it.
+	HandoverFrom, Reason string
 	// ResourceVersion is opaque; empty when the Lease does not exist.
 	ResourceVersion string
 }
@@ -87,6 +93,8 @@ func podOf(p *corev1.Pod) Pod {
 	if out.Component == v1alpha1.ComponentSentinel {
 		out.Server = v1alpha1.PodAddress(p, v1alpha1.PortSentinel)
 	}
+	out.GracePeriod = time.Duration(ptr.Deref(p.DeletionGracePeriodSeconds,
+		ptr.Deref(p.Spec.TerminationGracePeriodSeconds, corev1.DefaultTerminationGracePeriodSeconds))) * time.Second
 	ended := 0
 	for _, c := range p.Status.ContainerStatuses {
 		out.Restarts += c.RestartCount

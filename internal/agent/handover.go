@@ -33,8 +33,9 @@ type handoverCall struct {
 // takeoverCall is POST /takeover.
 type takeoverCall struct {
 	plan.Takeover
-	// PausedMS is for how long writers have waited already, in milliseconds.
+	// PausedMS is for how long writers have waited already, in milliseconds, and Reason why the old master hands over.
 	PausedMS int64
+	Reason   string
 
 	at    time.Duration
 	reply chan error // of capacity 1
@@ -47,6 +48,7 @@ func (m *member) take(ctx context.Context, call any) {
 		c.at = m.now()
 		m.answerTakeover(errors.New("another takeover came"))
 		m.takeover = c
+		m.correct(c)
 		// The authority was moved a moment ago.
 		m.lookAround(ctx)
 	case *handoverCall:
@@ -88,7 +90,7 @@ func (m *member) answerTakeover(err error) {
 	case t == nil:
 		return
 	case err != nil:
-	case m.openedFor == t, m.wasMaster && !m.fenced:
+	case m.openedFor == t, m.opened && !m.fenced:
 	case m.now()-t.at > takeoverTime:
 		err = errors.New("it was not opened in time: " + m.decided.Why)
 	default:
@@ -128,6 +130,7 @@ func (m *member) handOver(ctx context.Context, a plan.HandOver) error {
 	if err != nil {
 		return m.endHandover(ctx, h, fmt.Errorf("the candidate does not answer: %w", err))
 	}
+	m.leaving, m.handingOver = m.handoverReason(), true
 	state := plan.HandoverState{}
 	for {
 		state.Now, state.PauseEnd, state.Authority = m.now(), h.pauseEnd, m.now() < m.authorityEnd()
@@ -199,8 +202,9 @@ func (m *member) handoverStep(ctx context.Context, h *handoverRun, step plan.Han
 		long, cancel := context.WithTimeout(ctx, takeoverTime)
 		defer cancel()
 		return done(m.peers.call(long, "POST", h.agent, "/takeover", takeoverBody{Term: h.term, From: m.opts.Name, ReplID: h.history.ReplID,
-			Offset: h.history.Offset, PausedMS: (m.now() - h.pausedAt).Milliseconds()}, nil))
+			Offset: h.history.Offset, PausedMS: (m.now() - h.pausedAt).Milliseconds(), Reason: m.leaving}, nil))
 	case plan.HandoverFinish:
+		m.opened = false
 		m.decided.Role = v1alpha1.RoleReplica
 		err := m.setRole(ctx, m.opts.Name, v1alpha1.RoleReplica)
 		return done(errors.Join(err, m.client.KillClients(short), m.client.Unpause(short)))
@@ -279,7 +283,7 @@ func (m *member) move(ctx context.Context, h *handoverRun) (plan.Outcome, error)
 		return m.moveSentinels(ctx, h)
 	}
 	var err error
-	h.term, err = m.give(ctx, h.to.Name, h.to.Boot)
+	h.term, err = m.give(ctx, h.to.Name, h.to.Boot, m.leaving)
 	switch {
 	case err == nil:
 		return plan.Succeeded, nil
@@ -364,6 +368,7 @@ func (m *member) endHandover(ctx context.Context, h *handoverRun, err error) err
 	}
 	if err != nil {
 		m.handoverFailed = m.now()
+		m.leaving, m.handingOver = "", false
 		status.Phase, status.To, status.Message = v1alpha1.HandoverFailed, "", err.Error()
 	}
 	m.log.Info("handover ended", "to", h.to.Name, "phase", status.Phase, "milliseconds", status.Milliseconds, "message", status.Message)

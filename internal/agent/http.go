@@ -35,6 +35,7 @@ type takeoverBody struct {
 	ReplID   string `json:"replID"`
 	Offset   int64  `json:"offset"`
 	PausedMS int64  `json:"pausedMilliseconds,omitempty"`
+	Reason   string `json:"reason,omitempty"`
 }
 
 // hooks are the calls that only one kind of agent answers.
@@ -91,7 +92,7 @@ func (b *base) handler(h hooks) http.Handler {
 			if !decode(w, r, &body) {
 				return
 			}
-			c := &takeoverCall{PausedMS: body.PausedMS, reply: make(chan error, 1),
+			c := &takeoverCall{PausedMS: body.PausedMS, Reason: body.Reason, reply: make(chan error, 1),
 				Takeover: plan.Takeover{Term: body.Term, From: body.From, ReplID: body.ReplID, Offset: body.Offset}}
 			if err := h.takeover(r.Context(), c); err != nil {
 				http.Error(w, err.Error(), http.StatusConflict)

@@ -238,6 +238,12 @@ func (k *kubeCluster) leaseObject(l Lease) *coordinationv1.Lease {
 		},
 		Spec: coordinationv1.LeaseSpec{RenewTime: &now, LeaseDurationSeconds: &seconds},
 	}
+	if l.HandoverFrom != "" {
+		o.Annotations[v1alpha1.AnnotationHandoverFrom] = l.HandoverFrom
+	}
+	if l.Reason != "" {
+		o.Annotations[v1alpha1.AnnotationReason] = l.Reason
+	}
 	if l.Holder != "" {
 		holder := l.Holder + "_" + l.Boot
 		o.Spec.HolderIdentity = &holder
@@ -250,7 +256,8 @@ func (k *kubeCluster) leaseObject(l Lease) *coordinationv1.Lease {
 }
 
 func leaseOf(o *coordinationv1.Lease) Lease {
-	l := Lease{LastHolder: o.Annotations[v1alpha1.AnnotationLastHolder], ResourceVersion: o.ResourceVersion}
+	l := Lease{LastHolder: o.Annotations[v1alpha1.AnnotationLastHolder], ResourceVersion: o.ResourceVersion,
+		HandoverFrom: o.Annotations[v1alpha1.AnnotationHandoverFrom], Reason: o.Annotations[v1alpha1.AnnotationReason]}
 	l.Term, _ = strconv.ParseInt(o.Annotations[v1alpha1.AnnotationTerm], 10, 64)
 	members, _ := strconv.ParseInt(o.Annotations[v1alpha1.AnnotationMembers], 10, 32)
 	l.Members = int32(members)
@@ -293,9 +300,6 @@ func (k *kubeCluster) RecordFailover(ctx context.Context, f v1alpha1.FailoverSta
 		reason, kind = "HandedOver", corev1.EventTypeNormal
 	}
 	message := fmt.Sprintf("%s is master instead of %s after %d ms: %s", f.To, f.From, f.Milliseconds, f.Reason)
-	if f.From == "" || f.From == f.To {
-		message = fmt.Sprintf("%s is master: %s", f.To, f.Reason)
-	}
 	ref := corev1.ObjectReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Redis", Name: k.redis, Namespace: k.namespace}
 	if c := k.View().Config; c != nil {
 		ref.UID = types.UID(c.UID)

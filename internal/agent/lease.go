@@ -45,17 +45,18 @@ func (b *base) renew(ctx context.Context, a plan.RenewLease) {
 }
 
 // release takes the holder off.
-func (b *base) release(ctx context.Context, a plan.ReleaseLease) error {
+func (b *base) release(ctx context.Context, a plan.ReleaseLease, why string) error {
 	return b.pass(ctx, func(l *Lease) {
-		l.Holder, l.Boot, l.ResourceVersion = "", "", a.ResourceVersion
+		l.Holder, l.Boot, l.HandoverFrom, l.Reason, l.ResourceVersion = "", "", "", why, a.ResourceVersion
 	})
 }
 
 // give moves the Lease to another member, under the next term.
-func (b *base) give(ctx context.Context, to, boot string) (term int64, err error) {
+func (b *base) give(ctx context.Context, to, boot, why string) (term int64, err error) {
 	err = b.pass(ctx, func(l *Lease) {
 		l.Term++
 		l.Holder, l.Boot, l.LastHolder, term = to, boot, to, l.Term
+		l.HandoverFrom, l.Reason = b.opts.Name, why
 	})
 	return term, err
 }
@@ -92,6 +93,13 @@ func (b *base) writeLease(ctx context.Context, l Lease) error {
 		b.lease.mu.Unlock()
 	}
 	return nil
+}
+
+// newest is the Lease as it was last seen.
+func (w *leaseWatch) newest() Lease {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.lease
 }
 
 // own is the Lease if this run of this agent holds it.

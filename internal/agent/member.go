@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"redstart.dev/redstart/api/v1alpha1"
 	"redstart.dev/redstart/internal/plan"
 	"redstart.dev/redstart/internal/redis"
@@ -14,8 +16,6 @@ import (
 const (
 	// starting is how often a server that was just started is looked at.
 	starting = 10 * time.Millisecond
-	// stopTime is how long a member that has to stop may look for a successor.
-	stopTime = 8 * time.Second
 	// upTime is how long ago a server that is up answered at most.
 	upTime = time.Second
 	// noteTime is how often the replication offset is written down.
@@ -54,13 +54,20 @@ type member struct {
 	sentinelsSince time.Duration // since when a majority of the Sentinels answers
 	configError    string
 	failover       *v1alpha1.FailoverStatus
-	wasMaster      bool
-	former         string // the master before this member, as far as it knows
-	acquired       int64  // term under which this member took the Lease itself
 	openedFor      *takeoverCall
 
+	// Of changes of master: the last master that is known; when this member was opened last, and whether it still is
+	// as far as its server says; why its Lease was free; why this member leaves; and corrections of failover.
+	former      string
+	openedAt    time.Duration
+	opened      bool
+	released    string
+	leaving     string
+	handingOver bool
+	corrected   chan v1alpha1.FailoverStatus
+
 	stopping       bool
-	stopBy         time.Duration
+	stopAt         time.Duration // when that began
 	handover       *handoverCall
 	handoverFailed time.Duration
 	force          bool
@@ -92,7 +99,7 @@ func (m *member) run(ctx context.Context, stop <-chan struct{}) error {
 			m.take(ctx, call)
 		case <-stop:
 			m.log.Info("stopping")
-			m.stopping, m.stopBy, stop = true, m.now()+stopTime, nil
+			m.stopping, m.stopAt, stop = true, m.now(), nil
 			m.refresh.Store(true)
 		}
 		acted, err := m.turn(ctx)
@@ -139,7 +146,7 @@ func (m *member) turn(ctx context.Context) (acted bool, err error) {
 	m.look(ctx)
 	m.decided = plan.DecideMember(m.observe(v))
 	m.remembered = m.decided.Memory
-	m.noticeMaster(ctx)
+	m.noticeFormer()
 	m.publish(m.decided.Why)
 	m.tell(ctx, news{up: m.seen.Up && !m.seen.Loading, candidate: m.decided.Candidate, stopping: m.stopping})
 	bounded, cancel := m.until(ctx, m.decided.Until)
@@ -213,21 +220,12 @@ func (m *member) noticeExit() {
 	}
 	m.note()
 	// What it said last is kept: it is what the data on disk comes from.
-	m.seen.Up, m.seen.Loading, m.seen.PID, m.live, m.fenced = false, false, 0, false, true
+	m.seen.Up, m.seen.Loading, m.seen.PID, m.live, m.fenced, m.opened = false, false, 0, false, true, false
+	if m.leaving == "" {
+		m.leaving, m.handingOver = fmt.Sprintf("the server of %s ended: %s", m.opts.Name, exit), false
+	}
 	m.decided.Why = "the server ended: " + exit.String()
 	m.refresh.Store(true)
-}
-
-// noticeMaster records a change of master: also one that the Sentinels made without asking this agent.
-func (m *member) noticeMaster(ctx context.Context) {
-	if f := m.decided.Follows; f != "" && f != m.opts.Name {
-		m.former = f
-	}
-	master := m.seen.Up && m.seen.Role == v1alpha1.RoleMaster
-	if master && !m.wasMaster && !m.fenced && m.decided.Role == v1alpha1.RoleMaster {
-		m.becameMaster(ctx, false)
-	}
-	m.wasMaster = m.wasMaster && master
 }
 
 func (m *member) startServer() {
@@ -263,6 +261,7 @@ func (m *member) lookAtServer(ctx context.Context) {
 	switch {
 	case err == nil:
 		m.seen, m.answeredAt = s, now
+		m.opened = m.opened && s.Role == v1alpha1.RoleMaster
 	case redis.IsLoading(err):
 		m.seen.Up, m.seen.Loading, m.answeredAt = true, true, now
 	default:
@@ -281,6 +280,9 @@ func (m *member) lookAtServer(ctx context.Context) {
 	if before.LinkUp && !m.seen.LinkUp {
 		m.nudge()
 	}
+	if m.seen.LinkUp && !before.LinkUp {
+		m.leaving, m.handingOver = "", false
+	}
 	if before.Role == v1alpha1.RoleReplica && m.seen.Role == v1alpha1.RoleMaster && m.fenced {
 		// The Sentinels promoted it: what the others said before is no longer true.
 		m.lookAround(outer)
@@ -294,6 +296,7 @@ func (m *member) self() v1alpha1.AgentStatus {
 		Name: m.opts.Name, Boot: m.boot, Role: m.decided.Role, Fenced: m.fenced, Stopping: m.stopping,
 		Server: m.seen, Term: m.memory.Term, Follows: m.decided.Follows, Candidate: m.decided.Candidate,
 		APIReachable: lease.APIReachable, PendingRestart: m.pending, LastFailover: m.failover,
+		Leaving: m.leaving, HandingOver: m.handingOver,
 	}
 	if lease.APIReachable {
 		s.APIReachableMS = (m.now() - lease.ReachableSince).Milliseconds()
@@ -334,7 +337,7 @@ func (m *member) observe(v View) plan.Observation {
 		Now: now, Config: *m.config, Peers: members, Sentinels: sentinels,
 		Lease:         m.lease.observed(now, m.leaseTime()),
 		ServerRunning: m.server.running(), ServerStartedAt: m.startedAt, ServerAnsweredAt: m.answeredAt,
-		HandoverFailedAt: m.handoverFailed, HandoverForce: m.force, StopBy: m.stopBy, Memory: m.remembered,
+		HandoverFailedAt: m.handoverFailed, HandoverForce: m.force, StopBy: m.stopBy(v), Memory: m.remembered,
 		Self: plan.Member{AgentStatus: m.self(), Address: m.opts.address(), Reachable: true, AskedAt: now},
 	}
 	for _, p := range v.Pods {
@@ -349,6 +352,17 @@ func (m *member) observe(v View) plan.Observation {
 		o.Takeover = &m.takeover.Takeover
 	}
 	return o
+}
+
+// stopBy is when a member that has to stop looks for a successor no longer: half of its time is for its server to end in.
+func (m *member) stopBy(v View) time.Duration {
+	grace := corev1.DefaultTerminationGracePeriodSeconds * time.Second
+	for _, p := range v.Pods {
+		if p.Name == m.opts.Name {
+			grace = p.GracePeriod
+		}
+	}
+	return m.stopAt + grace/2
 }
 
 // trackSentinels keeps since when a majority of the Sentinels answers.

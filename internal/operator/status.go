@@ -83,7 +83,8 @@ func nextStatus(r *v1alpha1.Redis, o observation, d doing) v1alpha1.RedisStatus 
 		if x.agent == nil || x.agent.LastFailover == nil {
 			continue
 		}
-		if f := x.agent.LastFailover; s.LastFailover == nil || f.Time.After(s.LastFailover.Time.Time) {
+		// The same one may have been corrected.
+		if f := x.agent.LastFailover; s.LastFailover == nil || !f.Time.Before(&s.LastFailover.Time) {
 			s.LastFailover = f.DeepCopy()
 		}
 	}
