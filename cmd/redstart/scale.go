@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,7 +22,7 @@ func newScaleCommand(a *app) *cobra.Command {
 	var wait bool
 	var timeout time.Duration
 	cmd := &cobra.Command{
-		Use:   "scale {NAME | KIND/NAME} --replicas N",
+		Use:   "scale {NAME | KIND/NAME | KIND NAME} --replicas N",
 		Short: "Change the number of members of a Redis, or of pods of a Deployment",
 		Long: `Changes spec.replicas and shows the progress until it is done. A NAME without a KIND is a Redis, else a Deployment,
 else a StatefulSet. A Redis that loses members hands over first, so no write is lost.`,
@@ -31,7 +32,7 @@ else a StatefulSet. A Redis that loses members hands over first, so no write is 
 			if !cmd.Flags().Changed("replicas") || replicas < 0 {
 				return usagef("how many? give --replicas N, N not negative")
 			}
-			return cobra.ExactArgs(1)(cmd, args)
+			return cobra.RangeArgs(1, 2)(cmd, args)
 		},
 		ValidArgsFunction: a.completeNames(client.Redises, client.Deployments),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -40,7 +41,7 @@ else a StatefulSet. A Redis that loses members hands over first, so no write is 
 			if err != nil {
 				return err
 			}
-			u, err := patchTarget(ctx, c, args[0], fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, replicas))
+			u, err := patchTarget(ctx, c, strings.Join(args, "/"), fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, replicas))
 			if err != nil {
 				return err
 			}

@@ -20,9 +20,10 @@ func TestCrash(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &cluster{binary: bin, stateDir: filepath.Join(dir, "state")}
+	example := guestbookOnFreePort(t)
 	up := func() {
 		t.Helper()
-		if out, err := c.redstart("up", "-d", "-f", filepath.Join("..", "..", "examples", "guestbook")); err != nil {
+		if out, err := c.redstart("up", "-d", "-f", example); err != nil {
 			t.Fatalf("redstart up: %v\n%s", err, out)
 		}
 	}
@@ -75,8 +76,9 @@ func TestFootprint(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &cluster{binary: bin, stateDir: filepath.Join(dir, "state")}
+	example := guestbookOnFreePort(t)
 	start := time.Now()
-	if out, err := c.redstart("up", "-d", "-f", filepath.Join("..", "..", "examples", "guestbook")); err != nil {
+	if out, err := c.redstart("up", "-d", "-f", example); err != nil {
 		t.Fatalf("redstart up: %v\n%s", err, out)
 	}
 	first := time.Since(start)

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -17,7 +16,7 @@ func TestKubectl(t *testing.T) {
 		t.Skip("there is no kubectl on PATH")
 	}
 	c := theCluster(t)
-	example := filepath.Join("..", "..", "examples", "guestbook")
+	example := guestbookOnFreePort(t)
 	kubectl := func(args ...string) string {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
