@@ -252,6 +252,9 @@ func (m *decider) open(term int64, before time.Duration) {
 	for i := range m.Peers {
 		p := &m.Peers[i]
 		suspect := p.ServerOpen || p.Name == m.d.Memory.Master && !p.Refused && !(p.Terminated && !p.Reachable)
+		if m.Self.Empty() && !p.Reachable {
+			continue // nobody knows what its server holds: it must not be made to copy this one
+		}
 		if suspect && p.Address != "" && !(p.Reachable && p.Shut() && m.Now-p.AskedAt <= fresh) {
 			m.do(DemoteServer{Name: p.Name, Address: p.Address})
 		}
@@ -334,6 +337,9 @@ func (m *decider) best() (*Member, bool) {
 	members := append(buf[:0], &m.Self)
 	m.Self.APIReachable = m.Lease.APIReachable || m.alone()
 	for i := range m.Peers {
+		if m.Peers[i].ServerOpen && m.Self.Empty() {
+			return nil, false // its agent is silent, and its server is master: it holds something
+		}
 		if m.Peers[i].Reachable {
 			members = append(members, &m.Peers[i])
 		}

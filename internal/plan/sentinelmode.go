@@ -139,6 +139,11 @@ func (m *decider) openUnderSentinels(self bool) {
 		m.why("named by the Sentinels, but this member is empty and another holds data")
 		m.askFailover()
 		return
+	case m.Self.Empty() && !(m.holds() && m.Lease.Term == 1) && !m.complete() && !m.HandoverForce:
+		m.why("named by the Sentinels, but this member is empty and not all others are here: waiting for them " +
+			"(redstart failover --force begins anew)")
+		m.lookAt(m.Now + fresh)
+		return
 	case m.Takeover == nil && s.Role == v1alpha1.RoleReplica && !(ok && best == &m.Self):
 		m.why("named by the Sentinels, but another member holds more")
 		m.askFailover()
@@ -160,13 +165,15 @@ func (m *decider) openUnderSentinels(self bool) {
 			m.lookAt(m.Now + fresh)
 			m.do(Poll{})
 			return
+		case m.Self.Empty() && !p.Reachable:
+			// Nobody knows what its server holds: it must not be made to copy this one.
 		case p.Address != "":
 			// It may have been told by the Sentinels to go on in this very moment: it is made a replica for certain.
 			demote = append(demote, DemoteServer{Name: p.Name, Address: p.Address, Must: p.Reachable || p.ServerOpen})
 		}
 	}
 	term := m.nextTerm()
-	if own := m.Self.Term; term == own+1 && own > 0 && (mem.Master == m.Self.Name || own == mem.Opening) {
+	if own := m.Self.Term; term == own+1 && own > 0 && (mem.Master == m.Self.Name && s.Role == v1alpha1.RoleMaster || own == mem.Opening) {
 		term = own // nobody opened in between
 	}
 	mem.Opening = term

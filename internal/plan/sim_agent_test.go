@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"time"
 
 	"redstart.dev/redstart/api/v1alpha1"
@@ -39,6 +40,9 @@ type agent struct {
 	stopBy            time.Duration
 	nextAt            time.Duration // true time of the next look
 	restartDue        bool
+	sentinels         []Sentinel // by ordinal
+	sentinelsSince    time.Duration
+	discoveredAt      time.Duration
 }
 
 const leaseSeconds = 5
@@ -66,6 +70,7 @@ func (n *node) startAgent() {
 		n.agent.replicas = w.replicas
 	}
 	w.log(n.name, "agent starts as %s at %s, term %d", n.agent.boot, n.address, n.agent.term)
+	n.agent.sentinels = make([]Sentinel, len(w.sentinels))
 	n.startServer()
 	gen := n.agent.gen
 	n.agent.each(gen, 200*ms, 300*ms, n.agent.readLease)
@@ -142,11 +147,15 @@ func (a *agent) step() {
 	if a.busy || w.now < a.nextAt {
 		return
 	}
+	if a.n.sen != nil {
+		a.stepSentinel()
+		return
+	}
 	a.reapServer()
 	o := a.observe()
 	d := DecideMember(o)
-	if w.mutant != nil {
-		w.mutant(&o, &d)
+	if w.mutant.member != nil {
+		w.mutant.member(&o, &d)
 	}
 	if w.trace != nil && (d.Why != a.decision.Why || len(d.Actions) > 0) {
 		w.log(a.n.name, "%s", d.Why)
@@ -204,11 +213,15 @@ func (a *agent) observe() Observation {
 			o.Peers = append(o.Peers, *m)
 		}
 	}
+	if len(a.sentinels) > 0 {
+		o.Sentinels = slices.Clone(a.sentinels)
+	}
 	return o
 }
 
 func (a *agent) config() v1alpha1.AgentConfig {
-	return v1alpha1.AgentConfig{Redis: "cache", Mode: a.n.w.mode, Replicas: a.replicas, LeaseSeconds: leaseSeconds}
+	return v1alpha1.AgentConfig{Redis: "cache", Mode: a.n.w.mode, Replicas: a.replicas, LeaseSeconds: leaseSeconds,
+		Sentinels: int32(len(a.n.w.sentinels)), DownAfterMS: downAfter.Milliseconds()}
 }
 
 // status is what GET /status answers.
@@ -218,6 +231,12 @@ func (a *agent) status() v1alpha1.AgentStatus {
 	st := v1alpha1.AgentStatus{
 		Name: n.name, Boot: a.boot, Fenced: s.fenced, Stopping: a.stopping, Term: a.term, Follows: a.decision.Follows,
 		Role: a.decision.Role, APIReachable: a.apiAnswer > 0 && now-a.apiAnswer <= APITimeout(leaseSeconds*second),
+	}
+	if len(a.sentinels) > 0 {
+		st.Candidate = a.decision.Candidate
+		if a.trackSentinels(now); a.sentinelsSince > 0 {
+			st.SentinelsReachableMS = (now - a.sentinelsSince).Milliseconds()
+		}
 	}
 	if st.APIReachable {
 		st.APIReachableMS = max(1, (now - a.lease.ReachableSince).Milliseconds())
@@ -279,7 +298,9 @@ func (a *agent) act(action Action, done func(ok bool)) {
 	case AcquireLease:
 		a.cas(x.ResourceVersion, func(l *simLease) {
 			l.holder, l.boot, l.last, l.term, l.members = n.name, a.boot, n.name, x.Term, x.Members
-			w.checkAcquired(n)
+			if !s.master {
+				w.checkAcquired(n)
+			}
 		}, done)
 		return
 	case RenewLease:
@@ -300,6 +321,7 @@ func (a *agent) act(action Action, done func(ok bool)) {
 		}
 		w.checkOpen(n, x.Term)
 		n.openServer()
+		n.touched()
 		a.takeover = nil
 		w.opens++
 	case Unfence:
@@ -325,6 +347,9 @@ func (a *agent) act(action Action, done func(ok bool)) {
 		n.killServer("killed by its agent")
 	case DemoteServer:
 		w.demote(n, x, done)
+		return
+	case AskSentinelFailover:
+		a.askFailover(x.Address, func(out Outcome) { done(out == Succeeded) })
 		return
 	case SetRoleLabel:
 		if p := w.byName(x.Pod); p != nil && w.apiUp && !n.apiCut {

@@ -1,9 +1,17 @@
 package plan
 
-import "time"
+import (
+	"time"
+
+	"redstart.dev/redstart/api/v1alpha1"
+)
 
 // fault does one bad thing, or one that an operator does on purpose, to a random member.
 func (w *world) fault() {
+	if len(w.sentinels) > 0 && w.chance(0.35) {
+		w.faultOfSentinels()
+		return
+	}
 	n := w.nodes[w.rng.IntN(int(w.replicas))]
 	if w.chance(0.4) {
 		for _, m := range w.nodes {
@@ -54,6 +62,9 @@ func (w *world) fault() {
 			}
 		}
 	case 17:
+		if w.mode == v1alpha1.ModeStandalone {
+			return
+		}
 		w.replicas = int32(1 + w.rng.IntN(5))
 		w.log("FAULT", "scaled to %d", w.replicas)
 	}
@@ -75,18 +86,14 @@ func (w *world) hang(n *node) {
 			return
 		}
 		w.log("FAULT", "the server of %s goes on", n.name)
-		s.hung = false
-		if s.demoteLater {
-			s.demoteLater = false
-			n.followServer(s.demoteTo)
-		}
+		n.goOn()
 	})
 }
 
 // pauseAgent stops an agent while its server goes on. Together with a partition nothing could keep such a server from
 // taking writes, so the two are never combined; see "What is not covered" in docs/architecture.md.
 func (w *world) pauseAgent(n *node) {
-	if !n.agent.running || len(w.cut) > 0 {
+	if !n.agent.running || w.split {
 		return
 	}
 	d := w.between(500*ms, 15*second)
@@ -123,10 +130,10 @@ func (n *node) cutAPI(d time.Duration) {
 
 // partition cuts one or two members off from the others, and sometimes from the API too.
 func (w *world) partition(n *node) {
-	if len(w.cut) > 0 {
+	if w.split {
 		return
 	}
-	for _, m := range w.nodes {
+	for _, m := range w.pods() {
 		if m.agent.pausedUntil > w.now {
 			return
 		}
@@ -136,11 +143,17 @@ func (w *world) partition(n *node) {
 		side[w.nodes[w.rng.IntN(len(w.nodes))]] = true
 	}
 	d := w.between(500*ms, 20*second)
-	for i, a := range w.nodes {
+	for _, s := range w.sentinels {
+		if w.chance(0.4) {
+			side[s] = true
+		}
+	}
+	w.split = true
+	for _, a := range w.pods() {
 		a.touched()
-		for j, b := range w.nodes {
-			if i < j && side[a] != side[b] {
-				w.cut[[2]int{i, j}] = true
+		for _, b := range w.pods() {
+			if side[a] != side[b] {
+				w.cut[a.index] |= 1 << b.index
 			}
 		}
 	}
@@ -154,7 +167,7 @@ func (w *world) partition(n *node) {
 	}
 	w.after(d, func() {
 		w.log("FAULT", "the members reach each other again")
-		clear(w.cut)
+		w.cut, w.split = [10]uint16{}, false
 		for _, m := range w.nodes {
 			m.touched()
 		}
@@ -183,22 +196,26 @@ func (w *world) restartAll() {
 		m.address = addressOf(w.addrs)
 		m.label = ""
 	}
+	if w.chance(0.5) {
+		for _, s := range w.sentinels {
+			w.replaceSentinel(s)
+		}
+	}
 }
 
 // heal ends all faults.
 func (w *world) heal() {
 	w.log("FAULT", "no more faults")
 	w.apiUp = true
-	clear(w.cut)
-	for _, n := range w.nodes {
+	w.cut, w.split = [10]uint16{}, false
+	for _, s := range w.sentinels {
+		s.sen.hung = false
+	}
+	for _, n := range w.pods() {
 		n.apiCut = false
 		n.touched()
 		if n.srv.hung {
-			n.srv.hung = false
-			if n.srv.demoteLater {
-				n.srv.demoteLater = false
-				n.followServer(n.srv.demoteTo)
-			}
+			n.goOn()
 		}
 	}
 }

@@ -9,12 +9,12 @@ func (a *agent) startHandover(x HandOver) {
 	a.handover = HandoverPause
 	a.wanted, a.force = false, false
 	st := HandoverState{Step: HandoverNone, PauseEnd: a.clock() + pauseFor}
-	a.nextStep(x, st)
+	a.nextStep(&x, st)
 }
 
-func (a *agent) nextStep(x HandOver, st HandoverState) {
+func (a *agent) nextStep(x *HandOver, st HandoverState) {
 	st.Now = a.clock()
-	st.Authority = a.lease.Holder == a.n.name && a.lease.Boot == a.boot && st.Now < a.lease.RenewedAt+4*second
+	st.Authority = len(a.sentinels) > 0 || a.lease.Holder == a.n.name && a.lease.Boot == a.boot && st.Now < a.lease.RenewedAt+4*second
 	step := NextHandoverStep(st)
 	a.n.w.log(a.n.name, "  handover to %s: %s", x.To, step)
 	a.handover = step
@@ -34,7 +34,7 @@ func (a *agent) nextStep(x HandOver, st HandoverState) {
 	})
 }
 
-func (a *agent) doStep(step HandoverStep, x HandOver, done func(Outcome)) {
+func (a *agent) doStep(step HandoverStep, x *HandOver, done func(Outcome)) {
 	n, w, s := a.n, a.n.w, &a.n.srv
 	c := w.byName(x.To)
 	if (!s.running || s.hung) && step != HandoverUndo && step != HandoverLeave {
@@ -49,7 +49,7 @@ func (a *agent) doStep(step HandoverStep, x HandOver, done func(Outcome)) {
 		var look func()
 		look = func() {
 			switch {
-			case s.running && c.srv.linkUp && c.srv.masterAddr == n.address && c.srv.data == s.data:
+			case s.running && a.caughtUp(c):
 				done(Succeeded)
 			case w.now > deadline || !s.running:
 				done(Refused)
@@ -62,6 +62,10 @@ func (a *agent) doStep(step HandoverStep, x HandOver, done func(Outcome)) {
 	case HandoverFence:
 		s.fenced = true
 	case HandoverMove:
+		if len(a.sentinels) > 0 {
+			a.moveSentinels(x, done)
+			return
+		}
 		m := a.peers[x.To]
 		if m == nil || !m.Reachable {
 			done(Refused)
@@ -87,7 +91,12 @@ func (a *agent) doStep(step HandoverStep, x HandOver, done func(Outcome)) {
 			t := &Takeover{Term: a.lease.Term, From: n.name, ReplID: s.id, Offset: s.data.off - s.base}
 			c.agent.later(ms, func() {
 				c.agent.takeover = t
-				c.agent.readLease()
+				c.agent.lookAround()
+				c.agent.later(second, func() {
+					if c.agent.takeover == t {
+						c.agent.takeover = nil
+					}
+				})
 				c.agent.later(20*ms, c.agent.wake)
 			})
 		}
@@ -97,6 +106,19 @@ func (a *agent) doStep(step HandoverStep, x HandOver, done func(Outcome)) {
 		s.fenced, s.pausedUntil = false, 0
 	}
 	done(Succeeded)
+}
+
+// caughtUp tells whether the candidate holds all that this master does; in mode Sentinel every
+// member that can be reached has to, for the Sentinels may choose any of them.
+func (a *agent) caughtUp(c *node) bool {
+	n := a.n
+	has := func(p *node) bool { return p.srv.linkUp && p.srv.masterAddr == n.address && p.srv.data == n.srv.data }
+	for name, m := range a.peers {
+		if p := n.w.byName(name); len(a.sentinels) > 0 && m.Reachable && !has(p) {
+			return false
+		}
+	}
+	return has(c)
 }
 
 // stopped is the end of a pod that was told to stop.

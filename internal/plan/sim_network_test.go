@@ -12,7 +12,8 @@ func (w *world) demote(n *node, x DemoteServer, done func(bool)) {
 	ok := p != nil && w.linked(n, p) && p.srv.running
 	if ok {
 		if p.srv.hung {
-			p.srv.demoteTo, p.srv.demoteLater = n.address, true
+			to := n.address
+			p.srv.later = append(p.srv.later, func() { p.followServer(to) })
 			ok = false
 		} else if p != n {
 			p.followServer(n.address)
@@ -119,6 +120,7 @@ func (a *agent) sawLease(l simLease) {
 
 // sawPods reads addresses, labels and deaths from the API.
 func (a *agent) sawPods() {
+	a.sawSentinels()
 	for _, p := range a.n.w.nodes {
 		if p == a.n {
 			continue
@@ -153,6 +155,11 @@ func (a *agent) askAll() {
 	for _, p := range a.n.w.nodes {
 		if m := a.peers[p.name]; m != nil {
 			a.ask(m)
+		}
+	}
+	for i := range a.sentinels {
+		if a.sentinels[i].Address != "" {
+			a.askSentinel(i)
 		}
 	}
 }

@@ -108,8 +108,10 @@ type world struct {
 	mode      v1alpha1.Mode
 	persist   persistence
 	replicas  int32
-	nodes     []*node
-	cut       map[[2]int]bool
+	nodes     []*node // members
+	sentinels []*node
+	cut       [10]uint16 // by node.index: whom it cannot reach
+	split     bool
 	apiUp     bool
 	lease     simLease
 	handed    map[int64]handed // by the term that a handover made
@@ -117,7 +119,7 @@ type world struct {
 	ids       int
 	writing   bool
 	apiPrompt bool // the API answers at once, while it does
-	mutant    func(*Observation, *Decision)
+	mutant    mutant
 
 	opens      int
 	violation  string
@@ -180,8 +182,7 @@ func (w *world) run(until time.Duration) {
 }
 
 func (w *world) linked(a, b *node) bool {
-	i, j := min(a.ord, b.ord), max(a.ord, b.ord)
-	return !w.cut[[2]int{i, j}]
+	return w.cut[a.index]&(1<<b.index) == 0
 }
 
 func (w *world) byName(name string) *node {
@@ -202,11 +203,13 @@ func (w *world) byAddress(address string) *node {
 	return nil
 }
 
-// node is one member: pod, disk, server and agent.
+// node is one pod: a member with disk, server and agent, or a Sentinel and its agent.
 type node struct {
-	w    *world
-	ord  int
-	name string
+	w     *world
+	ord   int
+	index int // among all pods
+	name  string
+	sen   *sentinel // nil for a member
 
 	exists     bool
 	address    string
@@ -221,12 +224,14 @@ type node struct {
 	snapID   string
 	srv      server
 	agent    agent
+	handed   *node         // it was promoted in a handover by that one
 	seen     time.Duration // last write that its server took or received
 }
 
 // server is a redis-server.
 type server struct {
 	running, loading, hung, master, fenced, linkUp bool
+	opened                                         bool // by its agent, since its start: it may be copied
 
 	gen         int
 	startedAt   time.Duration // true time
@@ -237,9 +242,8 @@ type server struct {
 	data        data
 	id, id2     string // replication IDs as INFO has them
 	second      int64
-	base        int64 // INFO's offset is data.off - base
-	demoteTo    string
-	demoteLater bool
+	base        int64    // INFO's offset is data.off - base
+	later       []func() // commands that a hung server has yet to carry out
 }
 
 // writable is the truth of the first rule: a client's write would be acknowledged now.
@@ -250,6 +254,10 @@ func (n *node) writable() bool {
 
 func (n *node) killServer(why string) {
 	s := &n.srv
+	if n.sen != nil {
+		n.sen.kill(why)
+		return
+	}
 	if !s.running {
 		return
 	}
@@ -267,7 +275,12 @@ func (n *node) killServer(why string) {
 // startServer starts it closed; it loads for a while.
 func (n *node) startServer() {
 	w, s := n.w, &n.srv
+	if n.sen != nil {
+		n.sen.start()
+		return
+	}
 	gen := s.gen + 1
+	n.handed = nil
 	*s = server{running: true, loading: true, fenced: true, gen: gen, run: w.id("run"), startedAt: w.now, data: n.disk}
 	switch w.persist {
 	case appendOnly:
@@ -291,17 +304,29 @@ func (n *node) startServer() {
 }
 
 func (n *node) openServer() {
+	n.promoteServer()
+	n.srv.fenced, n.srv.opened = false, true
+}
+
+// promoteServer is REPLICAOF NO ONE alone.
+func (n *node) promoteServer() {
 	s := &n.srv
 	if !s.master {
 		s.id2, s.second, s.id = s.id, s.data.off-s.base, n.w.id("repl")
 		s.data.line = &line{parent: s.data.line, at: s.data.off}
 	}
-	s.master, s.masterAddr, s.linkUp, s.syncing, s.fenced = true, "", false, false, false
+	s.master, s.masterAddr, s.linkUp, s.syncing = true, "", false, false
 }
 
+// followServer makes it a fenced replica.
 func (n *node) followServer(address string) {
+	n.srv.fenced = !n.w.mutant.unfenced
+	n.replicaOf(address)
+}
+
+// replicaOf is REPLICAOF alone.
+func (n *node) replicaOf(address string) {
 	s := &n.srv
-	s.fenced = true
 	if !s.master && s.masterAddr == address {
 		return
 	}
@@ -330,6 +355,10 @@ func (n *node) tryLink(gen int, address string) func() {
 			s.id, s.id2, s.second, s.base, s.linkUp = ms.id, ms.id2, ms.second, ms.base, true
 			s.data.line = ms.data.line
 			n.agent.wake()
+			return
+		}
+		if ms.master && !ms.opened && !w.mutant.copied {
+			again()
 			return
 		}
 		if ms.data.off == 0 && s.data.off > 0 {
@@ -381,6 +410,16 @@ func (w *world) pump() {
 		}
 	}
 	w.after(20*ms, w.pump)
+}
+
+// goOn ends a server's hang.
+func (n *node) goOn() {
+	s := &n.srv
+	s.hung = false
+	for _, command := range s.later {
+		command()
+	}
+	s.later = nil
 }
 
 // String shows the truth of a world on one line.
