@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"redstart.dev/redstart/api/v1alpha1"
 	"redstart.dev/redstart/internal/plan"
 	"redstart.dev/redstart/internal/redis"
 )
@@ -126,6 +127,12 @@ func (m *member) open(ctx context.Context, a plan.Open) error {
 	}
 	m.openedFor = m.takeover
 	m.becameMaster(ctx)
+	if m.config.Mode == v1alpha1.ModeSentinel {
+		// Whoever made the Sentinels prefer this member may be gone.
+		if err := setPriority(ctx, m.client, usual); err != nil {
+			m.log.Warn("the Sentinels go on to prefer this member", "error", err)
+		}
+	}
 	return nil
 }
 

@@ -3,6 +3,7 @@
 package agent_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -294,6 +295,43 @@ func TestChangesOfMasterAreRecorded(t *testing.T) {
 				})
 			}
 		})
+	}
+}
+
+// TestHandoverToANamedMember of those that the Sentinels choose from.
+func TestHandoverToANamedMember(t *testing.T) {
+	c := newCluster(t, v1alpha1.ModeSentinel, 3, nil)
+	ctx := t.Context()
+	for range 2 {
+		before := c.ready()
+		to := c.members()[0]
+		for _, p := range c.members() {
+			if p != before {
+				to = p // the last one: nothing else speaks for it
+			}
+		}
+		b, err := before.call(ctx, "POST", "/handover", fmt.Sprintf(`{"id":"1","to":%q}`, to.name), token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s", b)
+		var h v1alpha1.HandoverStatus
+		if err := json.Unmarshal(b, &h); err != nil || h.Phase != v1alpha1.HandoverSucceeded || h.To != to.name {
+			t.Errorf("%s, want it to %s, %v", b, to.name, err)
+		}
+		if after := c.ready(); after != to {
+			t.Errorf("%s is master, want %s", after.name, to.name)
+		}
+		for _, p := range c.members() {
+			if got, err := c.server(p).ConfigGet(ctx, "replica-priority"); err != nil || got["replica-priority"] != "100" {
+				t.Errorf("%s: %v, %v", p.name, got, err)
+			}
+		}
+	}
+	master := c.ready()
+	b, err := master.call(ctx, "POST", "/handover", `{"id":"2","to":"cache-7"}`, token)
+	if err != nil || !strings.Contains(string(b), `"Failed"`) || !strings.Contains(string(b), "cache-7") {
+		t.Errorf("%s, %v", b, err)
 	}
 }
 

@@ -27,7 +27,14 @@ type handoverCall struct {
 	To    string `json:"to,omitempty"`
 	Force bool   `json:"force,omitempty"`
 
-	reply chan v1alpha1.HandoverStatus // of capacity 1
+	sentinel string                       // the one that will choose To
+	reply    chan v1alpha1.HandoverStatus // of capacity 1
+}
+
+// candidateCall asks whether a handover to a member can be done.
+type candidateCall struct {
+	to    string
+	reply chan error // of capacity 1
 }
 
 // takeoverCall is POST /takeover.
@@ -51,6 +58,9 @@ func (m *member) take(ctx context.Context, call any) {
 		m.correct(c)
 		// The authority was moved a moment ago.
 		m.lookAround(ctx)
+	case *candidateCall:
+		m.lookAround(ctx)
+		c.reply <- m.canHandOver(c.to)
 	case *handoverCall:
 		if c.Force {
 			m.force = true
@@ -299,9 +309,12 @@ func (m *member) moveSentinels(ctx context.Context, h *handoverRun) (plan.Outcom
 	defer cancel()
 	_, sentinels := m.peers.observed()
 	err := errors.New("no Sentinel that answers monitors this member")
-	asked := false
+	asked, only := false, ""
+	if m.handover != nil {
+		only = m.handover.sentinel
+	}
 	for _, s := range sentinels {
-		if asked || !s.Reachable || s.MasterAddress != m.opts.address() {
+		if asked || !s.Reachable || s.MasterAddress != m.opts.address() || only != "" && s.Address != only {
 			continue
 		}
 		if err = m.askFailover(ctx, s.Address); err == nil {

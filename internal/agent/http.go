@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/subtle"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -172,6 +173,13 @@ func (m *member) freshStatus(ctx context.Context) v1alpha1.AgentStatus {
 func (m *member) askHandover(ctx context.Context, c *handoverCall) (v1alpha1.HandoverStatus, error) {
 	ctx, cancel := context.WithTimeout(ctx, handoverWait)
 	defer cancel()
+	if _, sentinels := m.peers.observed(); c.To != "" && !c.Force && len(sentinels) > 0 {
+		restore, err := m.prepare(ctx, c)
+		defer restore()
+		if err != nil {
+			return v1alpha1.HandoverStatus{ID: c.ID, Phase: v1alpha1.HandoverFailed, From: m.opts.Name, Message: err.Error()}, nil
+		}
+	}
 	select {
 	case m.calls <- c:
 	case <-ctx.Done():
@@ -183,6 +191,31 @@ func (m *member) askHandover(ctx context.Context, c *handoverCall) (v1alpha1.Han
 	case <-ctx.Done():
 		return v1alpha1.HandoverStatus{}, fmt.Errorf("hand over: it did not end within %s", handoverWait)
 	}
+}
+
+// prepare makes a Sentinel choose the member that c names, before any writer has to wait. restore has to be called in any case.
+func (m *member) prepare(ctx context.Context, c *handoverCall) (restore func(), err error) {
+	nothing := func() {}
+	if !m.preparing.TryLock() {
+		return nothing, errors.New("a handover is under way")
+	}
+	ask := &candidateCall{to: c.To, reply: make(chan error, 1)}
+	select {
+	case m.calls <- ask:
+	case <-ctx.Done():
+		m.preparing.Unlock()
+		return nothing, fmt.Errorf("hand over: %w", ctx.Err())
+	}
+	if err := <-ask.reply; err != nil {
+		m.preparing.Unlock()
+		return nothing, err
+	}
+	var unprefer func()
+	c.sentinel, unprefer, err = m.prefer(ctx, c.To)
+	return func() {
+		unprefer()
+		m.preparing.Unlock()
+	}, err
 }
 
 // askTakeover brings a takeover into the loop and waits until the server is open.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -72,7 +73,8 @@ type member struct {
 	handoverFailed time.Duration
 	force          bool
 	takeover       *takeoverCall
-	calls          chan any // *handoverCall and *takeoverCall
+	calls          chan any   // *handoverCall, *candidateCall and *takeoverCall
+	preparing      sync.Mutex // held by the one handover to a named member in mode Sentinel
 }
 
 func newMember(b *base) (*member, error) {
@@ -96,7 +98,9 @@ func (m *member) run(ctx context.Context, stop <-chan struct{}) error {
 		case <-m.wake:
 		case <-m.server.done():
 		case call := <-m.calls:
-			m.take(ctx, call)
+			bounded, cancel := m.until(ctx, m.decided.Until)
+			m.take(bounded, call)
+			cancel()
 		case <-stop:
 			m.log.Info("stopping")
 			m.stopping, m.stopAt, stop = true, m.now(), nil
