@@ -162,9 +162,19 @@ func (c *Client) FollowFenced(ctx context.Context, addr string) error {
 		[]any{"REPLICAOF", host, port})
 }
 
-// Open makes the server a master and lifts its fence (min-replicas-to-write), in one round trip.
-func (c *Client) Open(ctx context.Context, minReplicas int32) error {
+// Open makes the server a master that may be copied, as settings (those of the user) say, and lifts its fence
+// (min-replicas-to-write), in one round trip.
+func (c *Client) Open(ctx context.Context, minReplicas int32, settings map[string]string) error {
+	diskless, delay := "yes", defaults["repl-diskless-sync-delay"]
+	if v, ok := settings["repl-diskless-sync"]; ok {
+		diskless = v
+	}
+	if v, ok := settings["repl-diskless-sync-delay"]; ok {
+		delay = v
+	}
 	return c.pipeline(ctx,
+		[]any{"CONFIG", "SET", "repl-diskless-sync", diskless},
+		[]any{"CONFIG", "SET", "repl-diskless-sync-delay", delay},
 		[]any{"REPLICAOF", "NO", "ONE"},
 		[]any{"CONFIG", "SET", "min-replicas-to-write", minReplicas})
 }

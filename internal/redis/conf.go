@@ -29,6 +29,10 @@ type MemberConf struct {
 // copied at once: Redis would wait five seconds for others to join.
 var defaults = map[string]string{"repl-diskless-sync-delay": "0"}
 
+// copyNever is repl-diskless-sync-delay, in seconds, of a server that its agent has not opened: should somebody make it a master,
+// though it is empty perhaps, no replica gets a full synchronisation, which would throw the replica's data away.
+const copyNever = "86400"
+
 // Nowhere is the master of a server that is closed: its own address, at a port where nobody ever listens. The kernel
 // refuses the connection at once, wherever the server runs.
 func Nowhere(ip string) string { return net.JoinHostPort(ip, nowherePort) }
@@ -61,6 +65,8 @@ func (m MemberConf) Render() []byte {
 	w.line("replica-announce-port", port)
 	w.line("min-replicas-to-write", strconv.Itoa(FenceReplicas))
 	w.line("min-replicas-max-lag", strconv.Itoa(int(max(m.MaxLagSeconds, 1))))
+	w.line("repl-diskless-sync", "yes")
+	w.line("repl-diskless-sync-delay", copyNever)
 	host, nobody, _ := net.SplitHostPort(Nowhere(m.IP))
 	w.line("replicaof", host, nobody)
 	return []byte(w.String())

@@ -93,7 +93,7 @@ func TestServerStartsClosedAndOpens(t *testing.T) {
 	if err := c.rdb.Set(ctx, "k", "v", 0).Err(); !hasPrefix(err, "READONLY") {
 		t.Errorf("a closed server answered a write with %v", err)
 	}
-	if err := c.Open(ctx, 0); err != nil {
+	if err := c.Open(ctx, 0, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.rdb.Set(ctx, "k", "v", 0).Err(); err != nil {
@@ -114,7 +114,7 @@ func TestReplicationHandsOver(t *testing.T) {
 	ctx := t.Context()
 	a, _ := member(t, nil)
 	b, _ := member(t, nil)
-	if err := a.Open(ctx, 0); err != nil {
+	if err := a.Open(ctx, 0, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.ReplicaOf(ctx, a.Address()); err != nil {
@@ -139,7 +139,7 @@ func TestReplicationHandsOver(t *testing.T) {
 	if err := a.ReplicaOf(ctx, b.Address()); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Open(ctx, 0); err != nil {
+	if err := b.Open(ctx, 0, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := a.KillClients(ctx); err != nil {
@@ -220,7 +220,7 @@ func TestSentinel(t *testing.T) {
 	ctx := t.Context()
 	a, m := member(t, nil)
 	b, _ := member(t, nil)
-	if err := a.Open(ctx, 0); err != nil {
+	if err := a.Open(ctx, 0, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.ReplicaOf(ctx, a.Address()); err != nil {
@@ -308,4 +308,36 @@ func TestDetect(t *testing.T) {
 	if _, err := Detect(t.Context(), fake); err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
 	}
+}
+
+// TestUnopenedMasterIsNotCopied: a master that nobody opened must not replace what its replicas hold.
+func TestUnopenedMasterIsNotCopied(t *testing.T) {
+	ctx := t.Context()
+	empty, _ := member(t, nil)
+	b, _ := member(t, nil)
+	if err := b.Open(ctx, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.rdb.Set(ctx, "k", "v", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := empty.rdb.SlaveOf(ctx, "NO", "ONE").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.ReplicaOf(ctx, empty.Address()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the replica waits to be copied to", func() error {
+		if s := empty.rdb.Info(ctx, "replication").Val(); !strings.Contains(s, "state=wait_bgsave") {
+			return fmt.Errorf("the master says %s", s)
+		}
+		return nil
+	})
+	if got := b.rdb.Get(ctx, "k").Val(); got != "v" {
+		t.Errorf("the replica reads %q", got)
+	}
+	if err := empty.Open(ctx, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "an opened one is copied", func() error { return linkUp(ctx, b) })
 }
