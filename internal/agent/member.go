@@ -237,7 +237,7 @@ func (m *member) startServer() {
 	m.client.SetPassword(m.password)
 	m.inForce = map[string]string{}
 	for name, value := range m.config.Config {
-		if _, owned := redis.Owned(name); !owned {
+		if _, owned := v1alpha1.OwnedSetting(name); !owned {
 			m.inForce[name] = value
 		}
 	}
@@ -404,7 +404,7 @@ func (m *member) applyConfig(ctx context.Context) {
 	defer cancel()
 	wanted := map[string]string{}
 	for name, value := range m.config.Config {
-		if _, owned := redis.Owned(name); !owned {
+		if _, owned := v1alpha1.OwnedSetting(name); !owned {
 			wanted[name] = value
 		}
 	}

@@ -52,11 +52,3 @@ func TestSentinelIDsDiffer(t *testing.T) {
 		t.Errorf("IDs %s, %s, %s: want three different ones of 40 digits", a, b, c)
 	}
 }
-
-func TestOwned(t *testing.T) {
-	for name, want := range map[string]bool{"port": true, "Bind": true, "cluster-enabled": true, "tls-port": true, "maxmemory": false} {
-		if why, got := Owned(name); got != want || got && why == "" {
-			t.Errorf("Owned(%q) = %q, %v", name, why, got)
-		}
-	}
-}

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	goredis "github.com/redis/go-redis/v9"
+
+	"redstart.dev/redstart/api/v1alpha1"
 )
 
 // SettingsHash is the short hash by which two sets of settings are compared (AgentStatus.ConfigHash).
@@ -19,60 +21,6 @@ func SettingsHash(settings map[string]string) string {
 		fmt.Fprintf(h, "%q=%q\n", name, settings[name])
 	}
 	return hex.EncodeToString(h.Sum(nil)[:8])
-}
-
-// owned are the settings that Redstart sets itself, and why a user cannot. Which of the others can be changed while
-// the server runs is the server's to say.
-var owned = map[string]string{
-	"aclfile":               "users are managed by spec.users",
-	"bind":                  "a member listens on its pod's address",
-	"daemonize":             "the agent is the server's parent",
-	"dir":                   "the data is on the volume of spec.storage",
-	"include":               "a member has no files but its data",
-	"logfile":               "the log goes to the pod's output",
-	"masterauth":            "the password is in the Secret of spec.auth",
-	"masteruser":            "members use the default user",
-	"min-replicas-max-lag":  "set spec.durability.maxLag",
-	"min-replicas-to-write": "set spec.durability.minReplicasToWrite",
-	"min-slaves-max-lag":    "set spec.durability.maxLag",
-	"min-slaves-to-write":   "set spec.durability.minReplicasToWrite",
-	"pidfile":               "the agent is the server's parent",
-	"port":                  "a member listens on port 6379",
-	"protected-mode":        "access is ruled by spec.auth and spec.networkPolicy",
-	"rename-command":        "Redstart and Sentinel need the commands; use ACL rules in spec.users",
-	"replica-announce-ip":   "a member is announced by its pod's address",
-	"replica-announce-port": "a member is announced by its pod's address",
-	"replica-announced":     "Sentinels have to know every member",
-	"replica-priority":      "handovers use it to choose the next master",
-	"replica-read-only":     "a writable replica loses its writes",
-	"replicaof":             "roles follow the master",
-	"requirepass":           "the password is in the Secret of spec.auth",
-	"slave-announce-ip":     "a member is announced by its pod's address",
-	"slave-announce-port":   "a member is announced by its pod's address",
-	"slave-priority":        "handovers use it to choose the next master",
-	"slave-read-only":       "a writable replica loses its writes",
-	"slaveof":               "roles follow the master",
-	"supervised":            "the agent is the server's parent",
-	"syslog-enabled":        "the log goes to the pod's output",
-	"user":                  "users are managed by spec.users",
-}
-
-// Owned tells whether Redstart sets the setting name itself, and what to do instead.
-func Owned(name string) (why string, yes bool) {
-	name = strings.ToLower(name)
-	if why, yes = owned[name]; yes {
-		return why, true
-	}
-	if strings.HasPrefix(name, "cluster-") {
-		return "set spec.mode", true
-	}
-	if strings.HasPrefix(name, "tls-") {
-		return "set spec.tls", true
-	}
-	if strings.HasPrefix(name, "sentinel") {
-		return "set spec.sentinel", true
-	}
-	return "", false
 }
 
 // ApplySettings changes a running server from the settings in force to those wanted. It returns the settings now in
@@ -93,7 +41,7 @@ func (c *Client) ApplySettings(ctx context.Context, inForce, wanted map[string]s
 		if old, ok := inForce[name]; ok && old == value {
 			continue
 		}
-		if _, mine := Owned(name); mine {
+		if _, owned := v1alpha1.OwnedSetting(name); owned {
 			continue
 		}
 		switch err := c.ConfigSet(ctx, name, value); {
