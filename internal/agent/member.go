@@ -25,6 +25,8 @@ const (
 	leeway = 50 * time.Millisecond
 	// actionTime bounds one action on the own server.
 	actionTime = 500 * time.Millisecond
+	// stopNotice is how long a member that has to stop waits before it looks for a successor.
+	stopNotice = 100 * time.Millisecond
 	// hurry is how many turns may follow on each other without a pause.
 	hurry = 10
 )
@@ -105,6 +107,7 @@ func (m *member) run(ctx context.Context, stop <-chan struct{}) error {
 			m.log.Info("stopping")
 			m.stopping, m.stopAt, stop = true, m.now(), nil
 			m.refresh.Store(true)
+			m.announceStop(ctx)
 		}
 		acted, err := m.turn(ctx)
 		if errors.Is(err, errStop) {
@@ -125,6 +128,18 @@ func (m *member) run(ctx context.Context, stop <-chan struct{}) error {
 			wait = min(wait, 5*starting)
 		}
 		timer.Reset(wait)
+	}
+}
+
+// announceStop tells the others, and gives them a moment to say the same: where all are stopped at once nobody is left to
+// hand over to, and trying would only take its time. The master serves on meanwhile.
+func (m *member) announceStop(ctx context.Context) {
+	m.publish("stopping")
+	wait := time.NewTimer(stopNotice)
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+	case <-ctx.Done():
 	}
 }
 
