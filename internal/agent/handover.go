@@ -336,6 +336,9 @@ func (m *member) moveSentinels(ctx context.Context, h *handoverRun) (plan.Outcom
 				continue
 			}
 			if s, err := client.Status(ctx); err == nil && s.Role == v1alpha1.RoleMaster {
+				if s.ReplID2 != h.history.ReplID || s.SecondOffset < h.history.Offset {
+					return plan.Unknown, fmt.Errorf("another failover came in between: %s was promoted, and lacks writes", peer.Name)
+				}
 				h.to, h.agent = peer, pod.Agent
 				m.awaitSentinels(ctx, peer.Address, every.C)
 				return plan.Succeeded, nil
