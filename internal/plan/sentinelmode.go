@@ -396,14 +396,17 @@ func (m *decider) backedBySentinels() time.Duration {
 // backedWithoutSentinels is backed for mode Sentinel: a majority of the members follows this one and sees no majority of
 // the Sentinels either.
 func (m *decider) backedWithoutSentinels() bool {
-	n := int32(1)
+	n, members := int32(0), m.leaseMembers()
+	if Ordinal(m.Self.Name) < members {
+		n++
+	}
 	for i := range m.Peers {
 		p := &m.Peers[i]
-		if p.Reachable && p.SentinelsReachableMS == 0 && p.Follows == m.Self.Name && m.Now-p.AskedAt <= m.downAfter()/4 {
+		if Ordinal(p.Name) < members && p.Reachable && p.SentinelsReachableMS == 0 && p.Follows == m.Self.Name && m.Now-p.AskedAt <= m.downAfter()/4 {
 			n++
 		}
 	}
-	return n > m.Config.Replicas/2
+	return n > members/2
 }
 
 // sentinelConsent is consent for mode Sentinel: a majority of the Sentinels has named this member for so long that another
@@ -412,17 +415,17 @@ func (m *decider) sentinelConsent() bool {
 	if since := m.d.Memory.NamedSince; since == 0 || m.Now-since < m.patience() {
 		return false
 	}
-	n, d := int32(0), m.downAfter().Milliseconds()
-	if m.Self.SentinelsReachableMS >= d {
+	n, members, d := int32(0), m.leaseMembers(), m.downAfter().Milliseconds()
+	if Ordinal(m.Self.Name) < members && m.Self.SentinelsReachableMS >= d {
 		n++
 	}
 	for i := range m.Peers {
 		p := &m.Peers[i]
-		if p.Reachable && m.Now-p.AskedAt <= fresh && p.SentinelsReachableMS >= d {
+		if Ordinal(p.Name) < members && p.Reachable && m.Now-p.AskedAt <= fresh && p.SentinelsReachableMS >= d {
 			n++
 		}
 	}
-	return n >= (m.Config.Replicas+1)/2
+	return n >= (members+1)/2
 }
 
 // patience is how long a member waits for another that may be master and is out of sight; one that is, gives up before.
