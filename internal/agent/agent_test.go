@@ -4,6 +4,7 @@ package agent_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -217,7 +218,7 @@ func TestPasswordIsRotatedWithoutARestart(t *testing.T) {
 				return err
 			}
 			if err := before.Ping(ctx); !redis.IsWrongPassword(err) {
-				return fmt.Errorf("the former password: %v", err)
+				return errors.Join(errors.New("the former password still lets in, or does not say no"), err)
 			}
 			return nil
 		})

@@ -73,7 +73,7 @@ func (m *member) explain(f *v1alpha1.FailoverStatus) {
 	switch {
 	case ok && peer.Leaving != "" && m.now()-peer.AskedAt < lateTime:
 		f.Planned, f.Reason = peer.HandingOver, peer.Leaving
-	case !ok || !peer.Reachable:
+	case f.From != "" && (!ok || !peer.Reachable):
 		f.Reason = f.From + " does not answer, and the Sentinels chose " + f.To
 	}
 }
