@@ -94,7 +94,7 @@ func TestFootprint(t *testing.T) {
 	if err := c.connect(); err != nil {
 		t.Fatal(err)
 	}
-	in := &instance{t: t, cluster: c, name: "cache", namespace: "default"}
+	in := c.instance(t, "default", "cache")
 	in.waitReady()
 	in.waitSettled()
 	pid := c.upPID(t)
