@@ -8,7 +8,8 @@ import (
 
 // Best ranks the members of a Redis without a master: those that can be reached, self included. ok is false when none of
 // them may become master. The order is: holds data; highest term; an ordinal below replicas; of the history of the last
-// holder (or else of the member that is furthest) the highest offset; last holder; lowest ordinal.
+// holder (or else of the member that is furthest) the highest offset; last holder; lowest ordinal. The order of members
+// does not matter: all that see the same choose the same.
 //
 // It does not compare with the Lease's term: see "a member of an older term" in docs/architecture.md.
 func Best(members []*Member, lastHolder string, replicas int32) (best *Member, ok bool) {
@@ -33,9 +34,15 @@ func Best(members []*Member, lastHolder string, replicas int32) (best *Member, o
 			ref = m
 		}
 	}
+	// Who is ahead of ref may be so of another that is itself not ahead of ref, so all are asked about ref, before one of
+	// them is chosen by an order that has no circles: every member must choose the same one.
+	passed := false
+	for _, m := range members {
+		passed = passed || top(m) && sameHistory(m, ref) && ahead(m, ref)
+	}
 	best = ref
 	for _, m := range members {
-		if top(m) && sameHistory(m, ref) && ahead(m, best) {
+		if passed && top(m) && sameHistory(m, ref) && further(m, best) {
 			best = m
 		}
 	}

@@ -33,6 +33,13 @@ func remembers(off int64) func(*Member) {
 	return func(m *Member) { m.Server.ReplID, m.Server.Offset, m.LastReplID, m.LastOffset = m.Name, 0, "h", off }
 }
 
+func names(members []*Member) (names []string) {
+	for _, m := range members {
+		names = append(names, m.Name)
+	}
+	return names
+}
+
 func TestBest(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
@@ -61,14 +68,23 @@ func TestBest(t *testing.T) {
 		{"but not for who went on in the old history", []*Member{ranked("c-0", 3, 99), ranked("c-1", 3, 95, promotedAt(90))}, "c-1", 3, "c-1"},
 		{"two who remember: the last holder", []*Member{ranked("c-0", 3, 0, remembers(80)), ranked("c-1", 3, 0, remembers(90))}, "c-0", 3, "c-0"},
 		{"one who remembers less than another has", []*Member{ranked("c-0", 3, 0, remembers(80)), ranked("c-1", 3, 90)}, "c-0", 3, "c-1"},
+		{"a third who remembers more than that one", []*Member{ranked("c-0", 3, 0, remembers(80)), ranked("c-1", 3, 85), ranked("c-2", 3, 0, remembers(90))}, "c-0", 3, "c-2"},
+		{"two who remember more than the last holder has", []*Member{ranked("c-0", 3, 80), ranked("c-1", 3, 0, remembers(85)), ranked("c-2", 3, 0, remembers(90))}, "c-0", 3, "c-2"},
+		{"two who hold as much, and more than the last holder", []*Member{ranked("c-0", 3, 80), ranked("c-2", 3, 90), ranked("c-1", 3, 90)}, "c-0", 3, "c-1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got := ""
-			if m, ok := Best(tt.members, tt.last, tt.replicas); ok {
-				got = m.Name
-			}
-			if got != tt.want {
-				t.Errorf("Best = %q, expected %q", got, tt.want)
+			// Each member lists itself first, and all must choose the same one.
+			for range max(1, len(tt.members)) {
+				got := ""
+				if m, ok := Best(tt.members, tt.last, tt.replicas); ok {
+					got = m.Name
+				}
+				if got != tt.want {
+					t.Errorf("Best = %q, expected %q, of %v", got, tt.want, names(tt.members))
+				}
+				if len(tt.members) > 0 {
+					tt.members = append(tt.members[1:], tt.members[0])
+				}
 			}
 		})
 	}
