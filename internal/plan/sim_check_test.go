@@ -73,13 +73,19 @@ func (w *world) checkOpen(n *node, term int64) {
 		w.fail("%s takes over by a handover of the Sentinels with %d writes, and %s has acknowledged %d", n.name, n.srv.data.off, h.name, h.srv.data.off)
 	}
 	n.handed = nil
+	for _, p := range w.nodes {
+		if p.handed == n && 2*w.naming(n.address, n) > len(w.sentinels) {
+			p.handed = nil
+		}
+	}
 	if h := w.handed[term]; h.run == n.srv.run && h.from.srv.running && !n.srv.data.has(h.from.srv.data) {
 		w.fail("%s takes over by a handover with %d writes, and %s has acknowledged %d", n.name, n.srv.data.off, h.from.name, h.from.srv.data.off)
 	}
 	delete(w.handed, term)
 }
 
-// promotedInHandover: until p is opened or p's server restarts, it is to hold all that n acknowledged.
+// promotedInHandover: until p is opened or p's server restarts, it is to hold all that n acknowledged; or until n is opened
+// again because the Sentinels went back to it, which ends the handover.
 func (w *world) promotedInHandover(n, p *node) { p.handed = n }
 
 // unsettled says what is missing until there is one master with the label and all others follow it; "" when nothing is.
