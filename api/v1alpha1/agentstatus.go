@@ -97,6 +97,8 @@ type SentinelView struct {
 	// MasterDown: s_down or o_down; FailoverInProgress: it is leading one.
 	MasterDown         bool `json:"masterDown,omitempty"`
 	FailoverInProgress bool `json:"failoverInProgress,omitempty"`
+	// Promoting is the address of the replica that it chose in that failover, from the choice on.
+	Promoting string `json:"promoting,omitempty"`
 	// Replicas and Sentinels are the addresses of the others that it knows.
 	Replicas  []string `json:"replicas,omitempty"`
 	Sentinels []string `json:"sentinels,omitempty"`

@@ -327,6 +327,9 @@ func sentinelView(ctx context.Context, s *redis.Sentinel, name string) (v1alpha1
 	}
 	for _, r := range replicas {
 		v.Replicas = append(v.Replicas, r.Address)
+		if r.Promoted {
+			v.Promoting = r.Address
+		}
 	}
 	sentinels, err := s.Sentinels(ctx, name)
 	if err != nil {

@@ -67,7 +67,7 @@ func (m *decider) recall() {
 		}
 	}
 	if m.Self.Open() {
-		mem.Master, mem.Settled = m.Self.Name, true
+		mem.Master, mem.Settled, mem.Opening = m.Self.Name, true, 0
 	}
 	for i := range m.Peers {
 		p := &m.Peers[i]

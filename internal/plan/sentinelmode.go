@@ -173,8 +173,8 @@ func (m *decider) openUnderSentinels(self bool) {
 		}
 	}
 	term := m.nextTerm()
-	if own := m.Self.Term; term == own+1 && own > 0 && (mem.Master == m.Self.Name && s.Role == v1alpha1.RoleMaster || own == mem.Opening) {
-		term = own // nobody opened in between
+	if own := m.Self.Term; term == own+1 && own > 0 && own == mem.Opening {
+		term = own // that opening failed, and nobody is known to have opened since
 	}
 	mem.Opening = term
 	m.why("named by the Sentinels")
@@ -196,7 +196,7 @@ func (m *decider) contested() bool {
 	for i := range m.Sentinels {
 		s := &m.Sentinels[i]
 		if s.Reachable && s.Monitoring && s.MasterAddress != m.Self.Address &&
-			(s.FailoverInProgress || s.ConfigEpoch > epoch && m.nameOf(s.MasterAddress) != "") {
+			(s.FailoverInProgress && s.Promoting != m.Self.Address || s.ConfigEpoch > epoch && m.nameOf(s.MasterAddress) != "") {
 			return true
 		}
 	}

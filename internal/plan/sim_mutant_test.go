@@ -87,11 +87,6 @@ func TestSimulatorCatches(t *testing.T) {
 		})},
 		{"leaves a replica unfenced", "Sentinel", 34, mutant{unfenced: true}},
 		{"lets an empty member be promoted", "Sentinel", 1378, mutant{copied: true}},
-		{"a Sentinel forgets a failover that it learned of first", "Sentinel", 1514, mutant{sentinel: func(o *SentinelObservation, d *Decision) {
-			if a := o.asking(); a != nil && o.Self.Monitoring && o.Self.MasterAddress != a.Address {
-				d.Actions = []Action{Monitor{a.Name, a.Address}}
-			}
-		}}},
 	} {
 		t.Run(m.name, func(t *testing.T) {
 			seed, v := firstViolation(m.from, 10000, m.mode, m.mutant)

@@ -142,9 +142,6 @@ func (a *agent) decideSentinel() Decision {
 		}
 	}
 	d := DecideSentinel(o)
-	if w.mutant.sentinel != nil {
-		w.mutant.sentinel(&o, &d)
-	}
 	if w.trace != nil && d.Why != a.decision.Why {
 		w.log(n.name, "%s", d.Why)
 	}

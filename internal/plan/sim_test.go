@@ -41,7 +41,6 @@ func apiFaultsAlone(seed int64) bool { return seed/20%8 == 0 }
 // mutant breaks the rules of one kind of agent: it may change a decision.
 type mutant struct {
 	member   func(*Observation, *Decision)
-	sentinel func(*SentinelObservation, *Decision)
 	unfenced bool // a server that follows is not fenced
 	copied   bool // a server that was not opened can be copied
 }

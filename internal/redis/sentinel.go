@@ -42,6 +42,8 @@ type Peer struct {
 	LinkUp        bool
 	Offset        int64
 	Priority      int
+	// Promoted: the Sentinel leads a failover and has chosen this replica.
+	Promoted bool
 }
 
 // IsNoSuchMaster tells whether err is a Sentinel's answer that it does not monitor that name.
@@ -93,6 +95,7 @@ func (s *Sentinel) peers(ctx context.Context, what, name string) ([]Peer, error)
 			LinkUp:   f["master-link-status"] == "ok",
 			Offset:   f.Int("slave-repl-offset"),
 			Priority: int(f.Int("slave-priority")),
+			Promoted: hasFlag(f, "promoted"),
 		}
 		if host := f["master-host"]; host != "" && host != "?" {
 			p.MasterAddress = net.JoinHostPort(host, f["master-port"])

@@ -23408,6 +23408,19 @@ func schema_redstartdev_redstart_api_v1alpha1_AgentStatus(ref common.ReferenceCa
 							Format: "int64",
 						},
 					},
+					"leaving": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Leaving is why this member is giving up, or has just given up, being master, for people; HandingOver: by a handover.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"handingOver": {
+						SchemaProps: spec.SchemaProps{
+							Type:   []string{"boolean"},
+							Format: "",
+						},
+					},
 					"candidate": {
 						SchemaProps: spec.SchemaProps{
 							Description: "Candidate, in mode Sentinel: this member holds the Lease and wants the Sentinels to monitor it.",
@@ -24764,6 +24777,13 @@ func schema_redstartdev_redstart_api_v1alpha1_SentinelView(ref common.ReferenceC
 						SchemaProps: spec.SchemaProps{
 							Type:   []string{"boolean"},
 							Format: "",
+						},
+					},
+					"promoting": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Promoting is the address of the replica that it chose in that failover, from the choice on.",
+							Type:        []string{"string"},
+							Format:      "",
 						},
 					},
 					"replicas": {
