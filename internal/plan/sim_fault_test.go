@@ -98,7 +98,7 @@ func (w *world) pauseAgent(n *node) {
 	}
 	d := w.between(500*ms, 15*second)
 	w.log("FAULT", "the agent of %s is paused for %s", n.name, d.Round(ms))
-	n.agent.pausedUntil = w.now + d
+	n.agent.pausedUntil = max(n.agent.pausedUntil, w.now+d)
 	n.stableAt = w.now + d
 }
 

@@ -314,7 +314,7 @@ func (w *world) faultOfSentinels() {
 	case 3:
 		d := w.between(500*ms, 15*second)
 		w.log("FAULT", "the agent of %s is paused for %s", s.name, d.Round(ms))
-		s.agent.pausedUntil = w.now + d
+		s.agent.pausedUntil = max(s.agent.pausedUntil, w.now+d)
 	case 4:
 		s.cutAPI(w.between(second, 20*second))
 	case 5:
