@@ -338,8 +338,10 @@ func TestHandoverToANamedMember(t *testing.T) {
 
 func TestOptionsFromEnv(t *testing.T) {
 	env := func(change map[string]string) func(string) string {
-		m := map[string]string{"POD_NAME": "cache-0", "POD_NAMESPACE": "default", "POD_UID": "u", "POD_IP": "127.0.0.9", "REDSTART_REDIS": "cache",
-			"REDSTART_COMPONENT": "member", "REDSTART_MOUNT_DATA": "/d"}
+		m := map[string]string{
+			"POD_NAME": "cache-0", "POD_NAMESPACE": "default", "POD_UID": "u", "POD_IP": "127.0.0.9", "REDSTART_REDIS": "cache",
+			"REDSTART_COMPONENT": "member", "REDSTART_MOUNT_DATA": "/d",
+		}
 		for k, v := range change {
 			m[k] = v
 		}

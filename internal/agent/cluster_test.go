@@ -195,9 +195,11 @@ func (c *cluster) schedule(p *pod) {
 	}
 	pods := c.client.CoreV1().Pods("default")
 	made, err := pods.Create(c.t.Context(), &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: p.name,
+		ObjectMeta: metav1.ObjectMeta{
+			Name:        p.name,
 			Labels:      map[string]string{v1alpha1.LabelName: redisName, v1alpha1.LabelComponent: p.component},
-			Annotations: map[string]string{v1alpha1.AnnotationPorts: string(annotation)}},
+			Annotations: map[string]string{v1alpha1.AnnotationPorts: string(annotation)},
+		},
 		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "redis", Image: "redis:7.2", Command: []string{"redstart", "agent"}}}},
 	}, metav1.CreateOptions{})
 	if err != nil {

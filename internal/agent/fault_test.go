@@ -31,8 +31,10 @@ func (c *cluster) write() *writer {
 	ctx, stop := context.WithCancel(context.Background())
 	w := &writer{stop: stop, last: time.Now()}
 	for _, p := range c.members() {
-		w.clients = append(w.clients, goredis.NewClient(&goredis.Options{Addr: p.address(v1alpha1.PortRedis), Password: password, MaxRetries: -1,
-			DialTimeout: 200 * time.Millisecond, DialerRetries: 1, ReadTimeout: 200 * time.Millisecond, Protocol: 2, DisableIdentity: true}))
+		w.clients = append(w.clients, goredis.NewClient(&goredis.Options{
+			Addr: p.address(v1alpha1.PortRedis), Password: password, MaxRetries: -1,
+			DialTimeout: 200 * time.Millisecond, DialerRetries: 1, ReadTimeout: 200 * time.Millisecond, Protocol: 2, DisableIdentity: true,
+		}))
 	}
 	w.ended.Go(func() { w.run(ctx) })
 	c.t.Cleanup(w.end)

@@ -211,8 +211,10 @@ func (m *member) handoverStep(ctx context.Context, h *handoverRun, step plan.Han
 	case plan.HandoverTakeover:
 		long, cancel := context.WithTimeout(ctx, takeoverTime)
 		defer cancel()
-		return done(m.peers.call(long, "POST", h.agent, "/takeover", takeoverBody{Term: h.term, From: m.opts.Name, ReplID: h.history.ReplID,
-			Offset: h.history.Offset, PausedMS: (m.now() - h.pausedAt).Milliseconds(), Reason: m.leaving}, nil))
+		return done(m.peers.call(long, "POST", h.agent, "/takeover", takeoverBody{
+			Term: h.term, From: m.opts.Name, ReplID: h.history.ReplID,
+			Offset: h.history.Offset, PausedMS: (m.now() - h.pausedAt).Milliseconds(), Reason: m.leaving,
+		}, nil))
 	case plan.HandoverFinish:
 		m.opened = false
 		m.decided.Role = v1alpha1.RoleReplica

@@ -93,8 +93,10 @@ func (b *base) handler(h hooks) http.Handler {
 			if !decode(w, r, &body) {
 				return
 			}
-			c := &takeoverCall{PausedMS: body.PausedMS, Reason: body.Reason, reply: make(chan error, 1),
-				Takeover: plan.Takeover{Term: body.Term, From: body.From, ReplID: body.ReplID, Offset: body.Offset}}
+			c := &takeoverCall{
+				PausedMS: body.PausedMS, Reason: body.Reason, reply: make(chan error, 1),
+				Takeover: plan.Takeover{Term: body.Term, From: body.From, ReplID: body.ReplID, Offset: body.Offset},
+			}
 			if err := h.takeover(r.Context(), c); err != nil {
 				http.Error(w, err.Error(), http.StatusConflict)
 				return
@@ -140,8 +142,10 @@ func (b *base) serve(ctx context.Context, h hooks) error {
 	if err != nil {
 		return fmt.Errorf("serve the agent's API: %w", err)
 	}
-	s := &http.Server{Handler: b.handler(h), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
-		MaxHeaderBytes: 16 << 10, BaseContext: func(net.Listener) context.Context { return ctx }}
+	s := &http.Server{
+		Handler: b.handler(h), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: 16 << 10, BaseContext: func(net.Listener) context.Context { return ctx },
+	}
 	b.working.Go(func() {
 		<-ctx.Done()
 		_ = s.Close()

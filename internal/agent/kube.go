@@ -50,8 +50,10 @@ func NewCluster(config *rest.Config, namespace, redis, me string) (Cluster, erro
 	if err != nil {
 		return nil, fmt.Errorf("make a client of the Kubernetes API: %w", err)
 	}
-	return &kubeCluster{client: client, namespace: namespace, redis: redis, me: me, secrets: map[string]map[string][]byte{},
-		pods: map[string]Pod{}, watched: map[string]context.CancelFunc{}}, nil
+	return &kubeCluster{
+		client: client, namespace: namespace, redis: redis, me: me, secrets: map[string]map[string][]byte{},
+		pods: map[string]Pod{}, watched: map[string]context.CancelFunc{},
+	}, nil
 }
 
 // KubeConfig finds the API: KUBECONFIG where it is set, otherwise the one of the pod's cluster.
@@ -120,7 +122,8 @@ func (k *kubeCluster) Watch(ctx context.Context, changed func()) {
 
 // watch starts one watch; on gets every object as it is and, at last, gone.
 func (k *kubeCluster) watch(ctx context.Context, c cache.Getter, resource, field, label string, kind runtime.Object,
-	on func(o any, gone bool)) cache.Controller {
+	on func(o any, gone bool),
+) cache.Controller {
 	deliver := func(o any, gone bool) {
 		if d, ok := o.(cache.DeletedFinalStateUnknown); ok {
 			o = d.Obj
@@ -256,8 +259,10 @@ func (k *kubeCluster) leaseObject(l Lease) *coordinationv1.Lease {
 }
 
 func leaseOf(o *coordinationv1.Lease) Lease {
-	l := Lease{LastHolder: o.Annotations[v1alpha1.AnnotationLastHolder], ResourceVersion: o.ResourceVersion,
-		HandoverFrom: o.Annotations[v1alpha1.AnnotationHandoverFrom], Reason: o.Annotations[v1alpha1.AnnotationReason]}
+	l := Lease{
+		LastHolder: o.Annotations[v1alpha1.AnnotationLastHolder], ResourceVersion: o.ResourceVersion,
+		HandoverFrom: o.Annotations[v1alpha1.AnnotationHandoverFrom], Reason: o.Annotations[v1alpha1.AnnotationReason],
+	}
 	l.Term, _ = strconv.ParseInt(o.Annotations[v1alpha1.AnnotationTerm], 10, 64)
 	members, _ := strconv.ParseInt(o.Annotations[v1alpha1.AnnotationMembers], 10, 32)
 	l.Members = int32(members)

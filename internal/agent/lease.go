@@ -14,8 +14,10 @@ func (b *base) acquire(ctx context.Context, a plan.AcquireLease) error {
 		return err
 	}
 	defer b.lease.unlock()
-	return b.writeLease(ctx, Lease{Holder: b.opts.Name, Boot: b.boot, LastHolder: b.opts.Name, Term: a.Term, Members: a.Members,
-		Duration: b.leaseTime(), ResourceVersion: a.ResourceVersion})
+	return b.writeLease(ctx, Lease{
+		Holder: b.opts.Name, Boot: b.boot, LastHolder: b.opts.Name, Term: a.Term, Members: a.Members,
+		Duration: b.leaseTime(), ResourceVersion: a.ResourceVersion,
+	})
 }
 
 // renew renews in the background, one renewal at a time: an API that hangs must not keep the loop from fencing. It outlives

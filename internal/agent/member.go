@@ -257,8 +257,10 @@ func (m *member) startServer() {
 		}
 	}
 	m.pending, m.applied = nil, m.config
-	conf := redis.MemberConf{IP: m.opts.IP, Port: m.opts.Port, Dir: m.opts.Dir, Password: m.password,
-		MaxLagSeconds: m.config.MaxLagSeconds, Settings: m.inForce}
+	conf := redis.MemberConf{
+		IP: m.opts.IP, Port: m.opts.Port, Dir: m.opts.Dir, Password: m.password,
+		MaxLagSeconds: m.config.MaxLagSeconds, Settings: m.inForce,
+	}
 	if err := m.server.start("redis.conf", conf.Render()); err != nil {
 		m.complain("the server does not start", err)
 		return

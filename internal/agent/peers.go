@@ -313,8 +313,10 @@ func sentinelView(ctx context.Context, s *redis.Sentinel, name string) (v1alpha1
 	if err != nil {
 		return v1alpha1.SentinelView{}, err
 	}
-	v := v1alpha1.SentinelView{Monitoring: true, MasterAddress: m.Address, ConfigEpoch: m.ConfigEpoch,
-		MasterDown: m.SubjectivelyDown || m.ObjectivelyDown, FailoverInProgress: m.FailoverInProgress}
+	v := v1alpha1.SentinelView{
+		Monitoring: true, MasterAddress: m.Address, ConfigEpoch: m.ConfigEpoch,
+		MasterDown: m.SubjectivelyDown || m.ObjectivelyDown, FailoverInProgress: m.FailoverInProgress,
+	}
 	if m.FailoverInProgress {
 		// From the promotion on clients are told the new one, while SENTINEL MASTER still shows the old one.
 		if addr, err := s.MasterAddress(ctx, name); err == nil && addr != "" && addr != m.Address {

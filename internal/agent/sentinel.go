@@ -215,8 +215,10 @@ func (s *sentinel) start() {
 	s.rotation = rotation{has: s.password}
 	id := redis.SentinelID(s.config.UID, s.opts.Name)
 	s.id.Store(&id)
-	conf := redis.SentinelConf{IP: s.opts.IP, Port: s.opts.Port, Dir: s.opts.Dir, Password: s.password,
-		ID: id, Epoch: lastEpoch(filepath.Join(s.opts.Dir, sentinelFile)) + 1}
+	conf := redis.SentinelConf{
+		IP: s.opts.IP, Port: s.opts.Port, Dir: s.opts.Dir, Password: s.password,
+		ID: id, Epoch: lastEpoch(filepath.Join(s.opts.Dir, sentinelFile)) + 1,
+	}
 	if err := s.server.start(sentinelFile, conf.Render(), "--sentinel"); err != nil {
 		s.complain("the Sentinel does not start", err)
 		return

@@ -41,8 +41,10 @@ func nextHandover(r *v1alpha1.Redis, members []instance) (start *v1alpha1.Handov
 	case req.To != "" && to == nil:
 		return nil, nil, refuse(req, "%s is no member of this Redis", req.To)
 	case m != nil && m == to:
-		return nil, nil, &v1alpha1.HandoverStatus{ID: req.ID, Phase: v1alpha1.HandoverSucceeded, From: m.name, To: m.name,
-			Message: m.name + " is master already"}
+		return nil, nil, &v1alpha1.HandoverStatus{
+			ID: req.ID, Phase: v1alpha1.HandoverSucceeded, From: m.name, To: m.name,
+			Message: m.name + " is master already",
+		}
 	case m != nil && m.agent != nil:
 		// There is a master whose data is the newest: nothing needs to be forced.
 		req.Force = false

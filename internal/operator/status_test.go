@@ -70,20 +70,29 @@ func TestStatus(t *testing.T) {
 			ready:  "True AllReady: cache-0 is master and all 3 members are ready",
 			inSync: "True InSync: the link of every replica is up",
 		}, ""}},
-		"a wrong spec of a running Redis": {v1alpha1.PhaseReady, "cache-0 master\ncache-1 replica\ncache-2 replica",
-			doing{reason: v1alpha1.ReasonInvalidSpec, message: "spec.replicas: too many", refused: true}, want{v1alpha1.PhaseDegraded, "cache-0", "3/3", map[string]string{
+		"a wrong spec of a running Redis": {
+			v1alpha1.PhaseReady, "cache-0 master\ncache-1 replica\ncache-2 replica",
+			doing{reason: v1alpha1.ReasonInvalidSpec, message: "spec.replicas: too many", refused: true},
+			want{v1alpha1.PhaseDegraded, "cache-0", "3/3", map[string]string{
 				ready:       "False InvalidSpec: spec.replicas: too many",
 				progressing: "False InvalidSpec: spec.replicas: too many",
 				available:   "True MasterServes: cache-0 accepts writes",
-			}, ""}},
-		"a missing Secret of a new Redis": {"", "cache-0 absent\ncache-1 absent\ncache-2 absent",
-			doing{reason: v1alpha1.ReasonSecretMissing, message: "Secret x", refused: true}, want{v1alpha1.PhaseFailed, "", "0/3", map[string]string{
+			}, ""},
+		},
+		"a missing Secret of a new Redis": {
+			"", "cache-0 absent\ncache-1 absent\ncache-2 absent",
+			doing{reason: v1alpha1.ReasonSecretMissing, message: "Secret x", refused: true},
+			want{v1alpha1.PhaseFailed, "", "0/3", map[string]string{
 				ready: "False SecretMissing: Secret x",
-			}, "the pod does not exist yet"}},
-		"a rolling restart": {v1alpha1.PhaseReady, "cache-0 master\ncache-1 replica\ncache-2 absent",
-			doing{phase: v1alpha1.PhaseUpdating, reason: v1alpha1.ReasonRestarting, message: "m"}, want{v1alpha1.PhaseUpdating, "cache-0", "2/3", map[string]string{
+			}, "the pod does not exist yet"},
+		},
+		"a rolling restart": {
+			v1alpha1.PhaseReady, "cache-0 master\ncache-1 replica\ncache-2 absent",
+			doing{phase: v1alpha1.PhaseUpdating, reason: v1alpha1.ReasonRestarting, message: "m"},
+			want{v1alpha1.PhaseUpdating, "cache-0", "2/3", map[string]string{
 				progressing: "True Restarting: m",
-			}, "the pod does not exist yet"}},
+			}, "the pod does not exist yet"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := testRedis(3)

@@ -146,7 +146,7 @@ func (c *redisController) resize(ctx context.Context, r *v1alpha1.Redis, mem *me
 			// The agents may not have seen yet which members stay. They are asked again, not in haste.
 			mem.resizeAfter = o.now.Add(5 * time.Second)
 			d.message += "; " + err.Error()
-			return d, lookBusy, true, nil
+			return d, lookBusy, true, nil //nolint:nilerr // the condition tells it
 		}
 		return d, lookNext, true, nil
 	}

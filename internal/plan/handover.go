@@ -59,8 +59,10 @@ type HandoverState struct {
 
 // String is the step as the status shows it.
 func (s HandoverStep) String() string {
-	return [...]string{"none", "pausing clients", "waiting for the candidate", "fencing", "moving the authority", "becoming a replica",
-		"telling the candidate", "finishing", "undoing", "leaving it to the authority", "done", "failed"}[s]
+	return [...]string{
+		"none", "pausing clients", "waiting for the candidate", "fencing", "moving the authority", "becoming a replica",
+		"telling the candidate", "finishing", "undoing", "leaving it to the authority", "done", "failed",
+	}[s]
 }
 
 // NextHandoverStep is what to do after a step ended, and at the end of the pause's time.

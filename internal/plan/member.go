@@ -237,6 +237,12 @@ func (m *decider) mayOpen() {
 		m.why("the Lease names this member; the API has just come back, and not yet for all members")
 		return
 	}
+	if m.Self.Empty() && m.Lease.Term > 1 && !m.complete() && !m.HandoverForce {
+		m.why("the Lease names this member, but it is empty and not all others are here: waiting for them " +
+			"(redstart failover --force begins anew)")
+		m.lookAt(m.Now + fresh)
+		return
+	}
 	best, ok := m.best()
 	if ok && best == &m.Self {
 		m.why("this member holds the Lease and nobody holds more")

@@ -29,6 +29,7 @@ func otherHistory(m *Member) { m.Server.ReplID = "other" }
 func promotedAt(off int64) func(*Member) {
 	return func(m *Member) { m.Server.ReplID, m.Server.ReplID2, m.Server.SecondOffset = "h2", "h", off }
 }
+
 func remembers(off int64) func(*Member) {
 	return func(m *Member) { m.Server.ReplID, m.Server.Offset, m.LastReplID, m.LastOffset = m.Name, 0, "h", off }
 }

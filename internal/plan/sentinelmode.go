@@ -282,7 +282,7 @@ func (m *decider) askForTheDead(named string) {
 	}
 }
 
-// askFailover asks one Sentinel, always the first that answers, so that all who ask ask the same one.
+// askFailover asks one Sentinel, always the first that answers, so that whoever asks picks the same one.
 func (m *decider) askFailover() {
 	s, mem := m.asked(), &m.d.Memory
 	if s == nil || m.failoverRuns() || mem.FailoverAskedAt > 0 && m.Now-mem.FailoverAskedAt < askEvery || !m.replicaThere() {

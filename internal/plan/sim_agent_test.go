@@ -220,8 +220,10 @@ func (a *agent) observe() Observation {
 }
 
 func (a *agent) config() v1alpha1.AgentConfig {
-	return v1alpha1.AgentConfig{Redis: "cache", Mode: a.n.w.mode, Replicas: a.replicas, LeaseSeconds: leaseSeconds,
-		Sentinels: int32(len(a.n.w.sentinels)), DownAfterMS: downAfter.Milliseconds()}
+	return v1alpha1.AgentConfig{
+		Redis: "cache", Mode: a.n.w.mode, Replicas: a.replicas, LeaseSeconds: leaseSeconds,
+		Sentinels: int32(len(a.n.w.sentinels)), DownAfterMS: downAfter.Milliseconds(),
+	}
 }
 
 // status is what GET /status answers.

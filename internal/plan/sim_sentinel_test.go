@@ -334,8 +334,10 @@ func (s *sentinel) view() v1alpha1.SentinelView {
 	if t == nil {
 		return v1alpha1.SentinelView{}
 	}
-	v := v1alpha1.SentinelView{Monitoring: true, MasterAddress: t.current(), ConfigEpoch: t.configEpoch,
-		MasterDown: s.down(t.master) && t.failover.step != reconfigure, FailoverInProgress: t.failover.step != noFailover}
+	v := v1alpha1.SentinelView{
+		Monitoring: true, MasterAddress: t.current(), ConfigEpoch: t.configEpoch,
+		MasterDown: s.down(t.master) && t.failover.step != reconfigure, FailoverInProgress: t.failover.step != noFailover,
+	}
 	if f := t.failover; f.step != noFailover && f.promoted != nil {
 		v.Promoting = f.promoted.address
 	}

@@ -126,8 +126,10 @@ func (a *agent) stepSentinel() {
 
 func (a *agent) decideSentinel() Decision {
 	n, w := a.n, a.n.w
-	o := SentinelObservation{Now: a.clock(), Config: a.config(), Lease: a.lease, Memory: a.memory,
-		Self: Sentinel{Name: n.name, Address: n.address, Reachable: n.sen.running && !n.sen.hung}}
+	o := SentinelObservation{
+		Now: a.clock(), Config: a.config(), Lease: a.lease, Memory: a.memory,
+		Self: Sentinel{Name: n.name, Address: n.address, Reachable: n.sen.running && !n.sen.hung},
+	}
 	if o.Self.Reachable {
 		o.Self.SentinelView = n.sen.view()
 	}

@@ -121,10 +121,9 @@ type world struct {
 	apiPrompt bool // the API answers at once, while it does
 	mutant    mutant
 
-	opens      int
-	violation  string
-	trace      func(string)
-	onViolated func()
+	opens     int
+	violation string
+	trace     func(string)
 }
 
 // handed is a handover: from whom, and to which run of whose server.

@@ -27,8 +27,10 @@ import (
 func TestStories(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		s := &story{now: time.Hour, members: map[string]*told{}, sentinels: map[string]*Sentinel{}, api: true}
-		s.config = v1alpha1.AgentConfig{Redis: "cache", Mode: v1alpha1.ModeReplication, Replicas: 3, LeaseSeconds: 5,
-			Sentinels: 3, Quorum: 2, DownAfterMS: 5000}
+		s.config = v1alpha1.AgentConfig{
+			Redis: "cache", Mode: v1alpha1.ModeReplication, Replicas: 3, LeaseSeconds: 5,
+			Sentinels: 3, Quorum: 2, DownAfterMS: 5000,
+		}
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			switch d.Cmd {
 			case "set":

@@ -93,8 +93,10 @@ func TestStartErrors(t *testing.T) {
 
 func TestOutputAndEnvironment(t *testing.T) {
 	var out, errs bytes.Buffer
-	p := start(t, Command{Path: "sh", Args: []string{"-c", "env; pwd; echo oops >&2"}, Env: []string{"ONLY=this", "PATH=" + os.Getenv("PATH")},
-		Dir: t.TempDir(), Stdout: &out, Stderr: &errs})
+	p := start(t, Command{
+		Path: "sh", Args: []string{"-c", "env; pwd; echo oops >&2"}, Env: []string{"ONLY=this", "PATH=" + os.Getenv("PATH")},
+		Dir: t.TempDir(), Stdout: &out, Stderr: &errs,
+	})
 	wait(t, p)
 	if errs.String() != "oops\n" {
 		t.Errorf("stderr %q", errs.String())

@@ -144,7 +144,8 @@ func (s *Sentinel) Monitor(ctx context.Context, name, addr string, o MonitorOpti
 
 // Set changes the settings of a monitored master to o.
 func (s *Sentinel) Set(ctx context.Context, name string, o MonitorOptions) error {
-	args := []any{"SENTINEL", "SET", name,
+	args := []any{
+		"SENTINEL", "SET", name,
 		"quorum", o.Quorum,
 		"down-after-milliseconds", o.DownAfter.Milliseconds(),
 		"failover-timeout", o.FailoverTimeout.Milliseconds(),

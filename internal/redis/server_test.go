@@ -153,7 +153,7 @@ func TestReplicationHandsOver(t *testing.T) {
 
 func linkUp(ctx context.Context, c *Client) error {
 	if s, err := c.Status(ctx); err != nil || !s.LinkUp {
-		return fmt.Errorf("link of %s: %+v, %v", c.Address(), s, err)
+		return fmt.Errorf("link of %s: %+v, %w", c.Address(), s, err)
 	}
 	return nil
 }
@@ -265,7 +265,7 @@ func TestSentinel(t *testing.T) {
 	eventually(t, "a failover starts", func() error {
 		replicas, err := s.Replicas(ctx, "cache")
 		if err != nil || len(replicas) != 1 || !replicas[0].LinkUp {
-			return fmt.Errorf("replicas %+v, %v", replicas, err)
+			return fmt.Errorf("replicas %+v, %w", replicas, err)
 		}
 		return s.Failover(ctx, "cache")
 	})
@@ -321,7 +321,7 @@ func TestUnopenedMasterIsNotCopied(t *testing.T) {
 	if err := b.rdb.Set(ctx, "k", "v", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if err := empty.rdb.SlaveOf(ctx, "NO", "ONE").Err(); err != nil {
+	if err := empty.rdb.ReplicaOf(ctx, "NO", "ONE").Err(); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.ReplicaOf(ctx, empty.Address()); err != nil {

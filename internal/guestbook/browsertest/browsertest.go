@@ -155,11 +155,13 @@ func (w *Window) Screen(width, height int64, dark bool) {
 	}
 	w.Do(func(ctx context.Context, target *chromedp.Target) (chromedp.Void, error) {
 		if _, err := cdp.Call(ctx, target, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
-			Width: width, Height: height, DeviceScaleFactor: 2, Mobile: width < 600}); err != nil {
+			Width: width, Height: height, DeviceScaleFactor: 2, Mobile: width < 600,
+		}); err != nil {
 			return chromedp.Void{}, err
 		}
 		_, err := cdp.Call(ctx, target, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+		})
 		return chromedp.Void{}, err
 	})
 }

@@ -26,27 +26,43 @@ func TestFind(t *testing.T) {
 		err  string
 	}{
 		{name: "dns", d: with("dns", nil), want: redisstore.Endpoints{Leader: "redis-leader:6379", Follower: "redis-follower:6379"}},
-		{name: "dns with port, no follower", d: with("dns", func(d *redisstore.Discovery) { d.LeaderName, d.FollowerName = "[::1]:7000", "" }),
-			want: redisstore.Endpoints{Leader: "[::1]:7000"}},
-		{name: "env", d: with("env", nil), env: map[string]string{
-			"REDIS_LEADER_SERVICE_HOST": "10.0.0.1", "REDIS_LEADER_SERVICE_PORT": "6379",
-			"REDIS_FOLLOWER_SERVICE_HOST": "10.0.0.2", "REDIS_FOLLOWER_SERVICE_PORT": "6380"},
-			want: redisstore.Endpoints{Leader: "10.0.0.1:6379", Follower: "10.0.0.2:6380"}},
-		{name: "env of the older tutorial", d: with("env", nil), env: map[string]string{
-			"REDIS_MASTER_SERVICE_HOST": "10.0.0.1", "REDIS_MASTER_SERVICE_PORT": "6379",
-			"REDIS_SLAVE_SERVICE_HOST": "10.0.0.2", "REDIS_SLAVE_SERVICE_PORT": "6379"},
-			want: redisstore.Endpoints{Leader: "10.0.0.1:6379", Follower: "10.0.0.2:6379"}},
-		{name: "env of other names", d: with("env", func(d *redisstore.Discovery) { d.LeaderName, d.FollowerName = "cache", "cache-replicas" }),
-			env: map[string]string{"CACHE_SERVICE_HOST": "10.0.0.1", "CACHE_SERVICE_PORT": "6379",
+		{
+			name: "dns with port, no follower", d: with("dns", func(d *redisstore.Discovery) { d.LeaderName, d.FollowerName = "[::1]:7000", "" }),
+			want: redisstore.Endpoints{Leader: "[::1]:7000"},
+		},
+		{
+			name: "env", d: with("env", nil), env: map[string]string{
+				"REDIS_LEADER_SERVICE_HOST": "10.0.0.1", "REDIS_LEADER_SERVICE_PORT": "6379",
+				"REDIS_FOLLOWER_SERVICE_HOST": "10.0.0.2", "REDIS_FOLLOWER_SERVICE_PORT": "6380",
+			},
+			want: redisstore.Endpoints{Leader: "10.0.0.1:6379", Follower: "10.0.0.2:6380"},
+		},
+		{
+			name: "env of the older tutorial", d: with("env", nil), env: map[string]string{
+				"REDIS_MASTER_SERVICE_HOST": "10.0.0.1", "REDIS_MASTER_SERVICE_PORT": "6379",
+				"REDIS_SLAVE_SERVICE_HOST": "10.0.0.2", "REDIS_SLAVE_SERVICE_PORT": "6379",
+			},
+			want: redisstore.Endpoints{Leader: "10.0.0.1:6379", Follower: "10.0.0.2:6379"},
+		},
+		{
+			name: "env of other names", d: with("env", func(d *redisstore.Discovery) { d.LeaderName, d.FollowerName = "cache", "cache-replicas" }),
+			env: map[string]string{
+				"CACHE_SERVICE_HOST": "10.0.0.1", "CACHE_SERVICE_PORT": "6379",
 				"CACHE_REPLICAS_SERVICE_HOST": "10.0.0.2", "CACHE_REPLICAS_SERVICE_PORT": "6379",
-				"REDIS_MASTER_SERVICE_HOST": "10.0.0.9", "REDIS_MASTER_SERVICE_PORT": "6379"},
-			want: redisstore.Endpoints{Leader: "10.0.0.1:6379", Follower: "10.0.0.2:6379"}},
+				"REDIS_MASTER_SERVICE_HOST": "10.0.0.9", "REDIS_MASTER_SERVICE_PORT": "6379",
+			},
+			want: redisstore.Endpoints{Leader: "10.0.0.1:6379", Follower: "10.0.0.2:6379"},
+		},
 		{name: "env without the Service", d: with("env", nil), err: "REDIS_LEADER_SERVICE_HOST is not set"},
-		{name: "sentinel", d: with("sentinel", func(d *redisstore.Discovery) { d.SentinelAddrs = []string{"a", " b:1 "} }),
-			want: redisstore.Endpoints{Sentinels: []string{"a:26379", "b:1"}}},
-		{name: "sentinel by Service", d: with("sentinel", func(d *redisstore.Discovery) { d.SentinelName = "cache-sentinel" }),
+		{
+			name: "sentinel", d: with("sentinel", func(d *redisstore.Discovery) { d.SentinelAddrs = []string{"a", " b:1 "} }),
+			want: redisstore.Endpoints{Sentinels: []string{"a:26379", "b:1"}},
+		},
+		{
+			name: "sentinel by Service", d: with("sentinel", func(d *redisstore.Discovery) { d.SentinelName = "cache-sentinel" }),
 			env:  map[string]string{"CACHE_SENTINEL_SERVICE_HOST": "10.0.0.3", "CACHE_SENTINEL_SERVICE_PORT": "26379"},
-			want: redisstore.Endpoints{Sentinels: []string{"10.0.0.3:26379"}}},
+			want: redisstore.Endpoints{Sentinels: []string{"10.0.0.3:26379"}},
+		},
 		{name: "no sentinel", d: with("sentinel", nil), err: "expected sentinel-addrs"},
 		{name: "unknown way", d: with("magic", nil), err: "expected dns, env or sentinel"},
 	} {

@@ -45,8 +45,10 @@ func list(ctx context.Context, client *redis.Client, q guestbook.Query, atLeast 
 	}
 	if _, err := conn.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		last = p.XRevRangeN(ctx, keyLog, "+", "-", 1)
-		ids = p.ZRangeArgs(ctx, redis.ZRangeArgs{Key: keyIndex, Start: from, Stop: "-", ByLex: true, Rev: true,
-			Count: guestbook.PageSize + 1})
+		ids = p.ZRangeArgs(ctx, redis.ZRangeArgs{
+			Key: keyIndex, Start: from, Stop: "-", ByLex: true, Rev: true,
+			Count: guestbook.PageSize + 1,
+		})
 		return nil
 	}); err != nil {
 		return guestbook.Page{}, err

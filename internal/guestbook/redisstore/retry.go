@@ -83,8 +83,10 @@ func (o outcome) String() string {
 }
 
 // passing are the errors of a server that is changing its role, starting, or cut off.
-var passing = []string{"READONLY", "LOADING", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "UNBLOCKED", "BUSY",
-	"max number of clients reached"}
+var passing = []string{
+	"READONLY", "LOADING", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "UNBLOCKED", "BUSY",
+	"max number of clients reached",
+}
 
 func classify(err error) outcome {
 	var conflict *guestbook.ConflictError

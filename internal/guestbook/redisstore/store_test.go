@@ -199,7 +199,8 @@ func TestParallelEditsConflict(t *testing.T) {
 	for i := range results {
 		wg.Go(func() {
 			_, results[i] = s.Edit(context.Background(), guestbook.Change{
-				Token: guestbook.NewSecret(), ID: m.ID, Owner: "me", Version: 1, Text: fmt.Sprint(i)})
+				Token: guestbook.NewSecret(), ID: m.ID, Owner: "me", Version: 1, Text: fmt.Sprint(i),
+			})
 		})
 	}
 	wg.Wait()

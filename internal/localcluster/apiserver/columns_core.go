@@ -179,9 +179,6 @@ func externalIP(s *corev1.Service) string {
 	return orNone(strings.Join(all, ","))
 }
 
-// Endpoints are deprecated for clients; kubectl get endpoints is still what people type.
-//
-//nolint:staticcheck // served on purpose
 var endpointsColumns = []column[*corev1.Endpoints]{
 	name[*corev1.Endpoints](),
 	{"Endpoints", func(e *corev1.Endpoints) any {

@@ -40,9 +40,10 @@ type portForwardREST struct {
 	log  *slog.Logger
 }
 
-func (r *portForwardREST) New() runtime.Object                               { return &corev1.Pod{} }
-func (r *portForwardREST) Destroy()                                          {}
-func (r *portForwardREST) ConnectMethods() []string                          { return []string{http.MethodGet, http.MethodPost} }
+func (r *portForwardREST) New() runtime.Object { return &corev1.Pod{} }
+func (r *portForwardREST) Destroy()            {}
+func (r *portForwardREST) ConnectMethods() []string { return []string{http.MethodGet, http.MethodPost} }
+
 func (r *portForwardREST) NewConnectOptions() (runtime.Object, bool, string) { return nil, false, "" }
 
 // dialPod reaches a port of a pod where it listens.

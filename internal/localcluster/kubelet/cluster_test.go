@@ -204,7 +204,8 @@ func webPod(name string) *corev1.Pod {
 		return corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: path, Port: intstr.FromString("http")}}
 	}
 	pod.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
-	pod.Spec.Containers[0] = corev1.Container{Name: "web", Image: "any", Command: []string{"/some/where/redstart", "web"},
+	pod.Spec.Containers[0] = corev1.Container{
+		Name: "web", Image: "any", Command: []string{"/some/where/redstart", "web"},
 		Ports:          []corev1.ContainerPort{{Name: "http", ContainerPort: 8080}},
 		Env:            []corev1.EnvVar{{Name: "POD_IP", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "status.podIP"}}}},
 		VolumeMounts:   []corev1.VolumeMount{{Name: "data", MountPath: "/data"}},

@@ -82,8 +82,10 @@ func (c *container) resume(old *corev1.ContainerStatus) {
 // status is read under w.mu.
 func (c *container) status() corev1.ContainerStatus {
 	started := c.started
-	s := corev1.ContainerStatus{Name: c.spec.Name, Image: c.spec.Image, State: c.state, LastTerminationState: c.last,
-		RestartCount: c.restarts, Started: &started, ContainerID: c.id()}
+	s := corev1.ContainerStatus{
+		Name: c.spec.Name, Image: c.spec.Image, State: c.state, LastTerminationState: c.last,
+		RestartCount: c.restarts, Started: &started, ContainerID: c.id(),
+	}
 	if c.path != "" {
 		s.ImageID = "process://" + c.path
 	}

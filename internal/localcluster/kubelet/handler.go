@@ -24,9 +24,11 @@ const maxAnswer = 4 << 10
 
 // probeTransport asks pods: no proxy, no kept connections, any certificate, as every kubelet does.
 func probeTransport() *http.Transport {
-	return &http.Transport{DisableKeepAlives: true, DisableCompression: true,
+	return &http.Transport{
+		DisableKeepAlives: true, DisableCompression: true,
 		// The probe asks whether the server answers, not who it is.
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} // #nosec G402
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+	} // #nosec G402
 }
 
 // check does what a probe asks, within its time.

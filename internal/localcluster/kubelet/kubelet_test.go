@@ -52,9 +52,12 @@ func TestWaitsForWhatIsMissing(t *testing.T) {
 	c := start(t)
 	pod := shellPod("needy", `echo "$PW"; cat "$REDSTART_MOUNT_CONF/key"; sleep 60`)
 	pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "PW", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
-		LocalObjectReference: corev1.LocalObjectReference{Name: "auth"}, Key: "password"}}}}
-	pod.Spec.Volumes = []corev1.Volume{{Name: "conf", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "conf"}}}},
-		{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}}}
+		LocalObjectReference: corev1.LocalObjectReference{Name: "auth"}, Key: "password",
+	}}}}
+	pod.Spec.Volumes = []corev1.Volume{
+		{Name: "conf", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "conf"}}}},
+		{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}},
+	}
 	c.create(pod)
 	says := func(text string) func(*corev1.Pod) bool {
 		return func(pod *corev1.Pod) bool {
@@ -71,7 +74,8 @@ func TestWaitsForWhatIsMissing(t *testing.T) {
 	c.until("needy", "names the claim", says(`persistentvolumeclaim "data" not found`))
 	claim := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: "data"}, Spec: corev1.PersistentVolumeClaimSpec{
 		AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
-		Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{"storage": resource.MustParse("1Gi")}}}}
+		Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{"storage": resource.MustParse("1Gi")}},
+	}}
 	claim, err := core.PersistentVolumeClaims("default").Create(c.ctx(), claim, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -242,7 +246,7 @@ func TestInitContainers(t *testing.T) {
 	c.create(pod)
 	got := c.until("init", "is ready", ready)
 	eventually(t, func() string { return c.log("init", corev1.PodLogOptions{}) }, func() bool {
-		return c.log("init", corev1.PodLogOptions{Container: "main"}) == "one\ntwo\ntwo\n"
+		return c.log("init", corev1.PodLogOptions{Container: "main"}) == "one\n"+strings.Repeat("two\n", 2)
 	})
 	s := got.Status.InitContainerStatuses
 	if len(s) != 2 || !s[0].Ready || !s[1].Ready || s[1].RestartCount != 1 {

@@ -92,6 +92,8 @@ func newTestKubelet(config *rest.Config, dir string, images map[string][]string)
 	if err != nil {
 		return nil, err
 	}
-	return New(Options{Config: config, StateDir: dir, NodeName: "local", Executable: os.Args[0],
-		KubeconfigPath: filepath.Join(dir, "kubeconfig"), Images: images, Addresses: addresses})
+	return New(Options{
+		Config: config, StateDir: dir, NodeName: "local", Executable: os.Args[0],
+		KubeconfigPath: filepath.Join(dir, "kubeconfig"), Images: images, Addresses: addresses,
+	})
 }

@@ -47,8 +47,10 @@ func (k *Kubelet) writeNodeStatus(ctx context.Context) error {
 		return fmt.Errorf("read node %s: %w", k.o.NodeName, err)
 	}
 	now := timeNow()
-	ready := corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady",
-		Message: "redstart runs pods as processes", LastHeartbeatTime: now, LastTransitionTime: now}
+	ready := corev1.NodeCondition{
+		Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady",
+		Message: "redstart runs pods as processes", LastHeartbeatTime: now, LastTransitionTime: now,
+	}
 	for _, c := range node.Status.Conditions {
 		if c.Type == ready.Type && c.Status == ready.Status {
 			ready.LastTransitionTime = c.LastTransitionTime

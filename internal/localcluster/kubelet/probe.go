@@ -35,8 +35,10 @@ const (
 )
 
 func newTally(p *corev1.Probe) tally {
-	return tally{successThreshold: max(int(p.SuccessThreshold), 1), failureThreshold: atLeast(p.FailureThreshold, 3),
-		period: period(p)}
+	return tally{
+		successThreshold: max(int(p.SuccessThreshold), 1), failureThreshold: atLeast(p.FailureThreshold, 3),
+		period: period(p),
+	}
 }
 
 func period(p *corev1.Probe) time.Duration {

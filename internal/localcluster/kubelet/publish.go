@@ -151,7 +151,9 @@ func waiting(reason, message string) corev1.ContainerState {
 }
 
 func terminated(e process.Exit, id string) corev1.ContainerState {
-	t := &corev1.ContainerStateTerminated{ExitCode: int32(e.Code), Signal: int32(e.Signal), Reason: e.Reason(), ContainerID: id,
-		StartedAt: metav1.NewTime(e.Started), FinishedAt: metav1.NewTime(e.Finished)}
+	t := &corev1.ContainerStateTerminated{
+		ExitCode: int32(e.Code), Signal: int32(e.Signal), Reason: e.Reason(), ContainerID: id,
+		StartedAt: metav1.NewTime(e.Started), FinishedAt: metav1.NewTime(e.Finished),
+	}
 	return corev1.ContainerState{Terminated: t}
 }

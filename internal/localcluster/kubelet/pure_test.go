@@ -17,8 +17,10 @@ import (
 	"redstart.dev/redstart/internal/localcluster/address"
 )
 
-var somewhere = place{nodeName: "local", hostIP: hostIP, kubeconfig: "/state/kubeconfig",
-	address: address.Address{IP: netip.MustParseAddr("127.64.128.1")}, mounts: map[string]string{"my-data": "/state/data"}}
+var somewhere = place{
+	nodeName: "local", hostIP: hostIP, kubeconfig: "/state/kubeconfig",
+	address: address.Address{IP: netip.MustParseAddr("127.64.128.1")}, mounts: map[string]string{"my-data": "/state/data"},
+}
 
 func TestExpand(t *testing.T) {
 	env := map[string]string{"A": "1", "B": "two"}
@@ -42,24 +44,31 @@ func TestExpand(t *testing.T) {
 
 func TestEnvironment(t *testing.T) {
 	t.Setenv("SECRET_OF_OURS", "x")
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "ns", UID: "u-1", Labels: map[string]string{"app": "a"},
-		Annotations: map[string]string{"x/y": "z"}}, Spec: corev1.PodSpec{ServiceAccountName: "sa"}}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+		Name: "p", Namespace: "ns", UID: "u-1", Labels: map[string]string{"app": "a"},
+		Annotations: map[string]string{"x/y": "z"},
+	}, Spec: corev1.PodSpec{ServiceAccountName: "sa"}}
 	field := func(name, path string) corev1.EnvVar {
 		return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: path}}}
 	}
 	limit := func(name, what string, divisor string) corev1.EnvVar {
 		return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{ResourceFieldRef: &corev1.ResourceFieldSelector{Resource: what, Divisor: resource.MustParse(divisor)}}}
 	}
-	c := &corev1.Container{Name: "c",
+	c := &corev1.Container{
+		Name:      "c",
 		Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{"memory": resource.MustParse("3Mi"), "cpu": resource.MustParse("1500m")}},
-		EnvFrom: []corev1.EnvFromSource{{Prefix: "CM_", ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "cm"}}},
-			{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "none"}, Optional: ptr.To(true)}}},
-		Env: []corev1.EnvVar{field("NAME", "metadata.name"), field("NS", "metadata.namespace"), field("UID", "metadata.uid"), field("L", "metadata.labels['app']"),
+		EnvFrom: []corev1.EnvFromSource{
+			{Prefix: "CM_", ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "cm"}}},
+			{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "none"}, Optional: ptr.To(true)}},
+		},
+		Env: []corev1.EnvVar{
+			field("NAME", "metadata.name"), field("NS", "metadata.namespace"), field("UID", "metadata.uid"), field("L", "metadata.labels['app']"),
 			field("AN", "metadata.annotations['x/y']"), field("NODE", "spec.nodeName"), field("SA", "spec.serviceAccountName"), field("IP", "status.podIP"),
 			field("IPS", "status.podIPs"), field("HOST", "status.hostIP"), limit("MEM", "limits.memory", "1Mi"), limit("CPU", "limits.cpu", "0"),
 			{Name: "BOTH", Value: "$(NAME)@$(CACHE_SERVICE_HOST)"},
 			{Name: "PW", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "s"}, Key: "password"}}},
-			{Name: "MAYBE", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "s"}, Key: "no", Optional: ptr.To(true)}}}},
+			{Name: "MAYBE", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "s"}, Key: "no", Optional: ptr.To(true)}}},
+		},
 	}
 	services := []corev1.Service{
 		{ObjectMeta: metav1.ObjectMeta{Name: "cache"}, Spec: corev1.ServiceSpec{ClusterIP: "127.64.1.1", Ports: []corev1.ServicePort{{Name: "redis", Port: 6379, Protocol: "TCP"}}}},
@@ -93,8 +102,10 @@ func TestEnvironment(t *testing.T) {
 		t.Error(diff)
 	}
 
-	shared := []corev1.Service{{ObjectMeta: metav1.ObjectMeta{Name: "cache"}, Spec: corev1.ServiceSpec{ClusterIP: "127.0.0.1",
-		Ports: []corev1.ServicePort{{Name: "redis", Port: 6379}}}}}
+	shared := []corev1.Service{{ObjectMeta: metav1.ObjectMeta{Name: "cache"}, Spec: corev1.ServiceSpec{
+		ClusterIP: "127.0.0.1",
+		Ports:     []corev1.ServicePort{{Name: "redis", Port: 6379}},
+	}}}
 	if _, err := environment(pod, c, shared, from, at); err == nil || err.Error() != `ContainerCreating: service "cache" has no local port for its port 6379 yet` {
 		t.Errorf("a Service without its local port: %v", err)
 	}
@@ -107,7 +118,8 @@ func TestEnvironment(t *testing.T) {
 
 	for name, want := range map[string]string{"none": `secret "none" not found`, "s": `secret "s" has no key "other"`} {
 		bad := &corev1.Container{Env: []corev1.EnvVar{{Name: "X", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
-			LocalObjectReference: corev1.LocalObjectReference{Name: name}, Key: "other"}}}}}
+			LocalObjectReference: corev1.LocalObjectReference{Name: name}, Key: "other",
+		}}}}}
 		if _, err := environment(pod, bad, nil, from, at); err == nil || err.Error() != ReasonConfigError+": "+want {
 			t.Errorf("%v, want %s", err, want)
 		}
@@ -214,8 +226,11 @@ func TestTally(t *testing.T) {
 		{"passes at once", corev1.Probe{}, []result{{0, true, passed}}},
 		{"needs two in a row", corev1.Probe{SuccessThreshold: 2}, []result{{0, true, undecided}, {1, false, undecided}, {2, true, undecided}, {3, true, passed}}},
 		{"fails after three periods", corev1.Probe{PeriodSeconds: 1}, []result{{0, false, undecided}, {1000, false, undecided}, {2000, false, failed}}},
-		{"fast failures count once a period", corev1.Probe{PeriodSeconds: 1, FailureThreshold: 2},
-			[]result{{0, false, undecided}, {100, false, undecided}, {500, false, undecided}, {950, false, failed}}},
+		{
+			"fast failures count once a period",
+			corev1.Probe{PeriodSeconds: 1, FailureThreshold: 2},
+			[]result{{0, false, undecided}, {100, false, undecided}, {500, false, undecided}, {950, false, failed}},
+		},
 		{"a success forgives", corev1.Probe{PeriodSeconds: 1, FailureThreshold: 2}, []result{{0, false, undecided}, {1000, true, passed}, {2000, false, undecided}}},
 	} {
 		tally := newTally(&c.probe)
@@ -228,16 +243,22 @@ func TestTally(t *testing.T) {
 }
 
 func TestValidate(t *testing.T) {
-	good := corev1.PodSpec{Volumes: []corev1.Volume{{Name: "d", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
-		Containers: []corev1.Container{{Name: "c", SecurityContext: &corev1.SecurityContext{}}}}
+	good := corev1.PodSpec{
+		Volumes:    []corev1.Volume{{Name: "d", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
+		Containers: []corev1.Container{{Name: "c", SecurityContext: &corev1.SecurityContext{}}},
+	}
 	if errs := Validate(&good); len(errs) > 0 {
 		t.Error(errs)
 	}
-	bad := corev1.PodSpec{HostNetwork: true,
+	bad := corev1.PodSpec{
+		HostNetwork:    true,
 		Volumes:        []corev1.Volume{{Name: "h", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{}}}},
 		InitContainers: []corev1.Container{{Name: "side", RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways)}},
-		Containers: []corev1.Container{{Name: "c", VolumeMounts: []corev1.VolumeMount{{Name: "h", SubPath: "x"}},
-			ReadinessProbe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{GRPC: &corev1.GRPCAction{}}}}}}
+		Containers: []corev1.Container{{
+			Name: "c", VolumeMounts: []corev1.VolumeMount{{Name: "h", SubPath: "x"}},
+			ReadinessProbe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{GRPC: &corev1.GRPCAction{}}},
+		}},
+	}
 	var fields []string
 	for _, e := range Validate(&bad) {
 		fields = append(fields, e.Field)

@@ -58,9 +58,11 @@ type worker struct {
 }
 
 func newWorker(k *Kubelet, ctx context.Context, pod *corev1.Pod, previous *worker) *worker {
-	w := &worker{k: k, uid: pod.UID, key: client.ObjectKeyFromObject(pod), pod: pod, previous: previous, ctx: ctx,
+	w := &worker{
+		k: k, uid: pod.UID, key: client.ObjectKeyFromObject(pod), pod: pod, previous: previous, ctx: ctx,
 		log:  k.log.With("pod", pod.Namespace+"/"+pod.Name),
-		done: make(chan struct{}), updated: make(chan struct{}, 1), started: timeNow(), publisher: newPublisher()}
+		done: make(chan struct{}), updated: make(chan struct{}, 1), started: timeNow(), publisher: newPublisher(),
+	}
 	w.lost, w.gone = context.WithCancel(ctx)
 	w.killing, w.kill = context.WithCancel(w.lost)
 	w.stopping, w.stop = context.WithCancel(w.killing)
