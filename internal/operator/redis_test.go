@@ -161,7 +161,7 @@ func testRedis(t *testing.T, mode v1alpha1.Mode) {
 	c.change("cache", func(r *v1alpha1.Redis) {
 		r.Annotations = map[string]string{v1alpha1.AnnotationHandover: fmt.Sprintf(`{"id":"a","to":%q}`, to)}
 	})
-	c.until("cache", "the handover ends", func(r *v1alpha1.Redis) bool {
+	r = c.until("cache", "the handover ends", func(r *v1alpha1.Redis) bool {
 		return r.Status.Handover != nil && r.Status.Handover.Phase != v1alpha1.HandoverRunning
 	})
 	if h := r.Status.Handover; h.Phase != v1alpha1.HandoverSucceeded || h.ID != "a" || h.From != first || h.To != to && mode != v1alpha1.ModeSentinel {
