@@ -199,8 +199,9 @@ func testRedis(t *testing.T, mode v1alpha1.Mode) {
 	c.eventually("all members restarted", func(context.Context) bool { return c.replaced("cache", before) })
 	r = c.untilReady("cache", "3/3")
 	t.Logf("the rolling restart took %d ms; last failover %+v", time.Since(begin).Milliseconds(), r.Status.LastFailover)
-	if r.Status.Master == to || r.Status.LastFailover.From != to {
-		t.Errorf("the master %s was not the last to restart: %+v", to, r.Status.LastFailover)
+	// A member that learns of the setting after the others may restart after the master, as master: that is planned too.
+	if !r.Status.LastFailover.Planned {
+		t.Errorf("the rolling restart ended with an unplanned change of master: %+v", r.Status.LastFailover)
 	}
 
 	// Growing, and shrinking when the master has to move first.

@@ -40,8 +40,8 @@ type portForwardREST struct {
 	log  *slog.Logger
 }
 
-func (r *portForwardREST) New() runtime.Object { return &corev1.Pod{} }
-func (r *portForwardREST) Destroy()            {}
+func (r *portForwardREST) New() runtime.Object      { return &corev1.Pod{} }
+func (r *portForwardREST) Destroy()                 {}
 func (r *portForwardREST) ConnectMethods() []string { return []string{http.MethodGet, http.MethodPost} }
 
 func (r *portForwardREST) NewConnectOptions() (runtime.Object, bool, string) { return nil, false, "" }
