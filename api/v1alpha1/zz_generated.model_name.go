@@ -26,6 +26,21 @@ func (in BackupSpec) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in ClusterInfo) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.ClusterInfo"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in ClusterNode) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.ClusterNode"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in ClusterView) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.ClusterView"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in DurabilitySpec) OpenAPIModelName() string {
 	return "dev.redstart.v1alpha1.DurabilitySpec"
 }
@@ -78,6 +93,11 @@ func (in NetworkPolicyPeer) OpenAPIModelName() string {
 // OpenAPIModelName returns the OpenAPI model name for this type.
 func (in NetworkPolicySpec) OpenAPIModelName() string {
 	return "dev.redstart.v1alpha1.NetworkPolicySpec"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in OpenSlot) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.OpenSlot"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
@@ -138,6 +158,16 @@ func (in ServiceSpec) OpenAPIModelName() string {
 // OpenAPIModelName returns the OpenAPI model name for this type.
 func (in ShardStatus) OpenAPIModelName() string {
 	return "dev.redstart.v1alpha1.ShardStatus"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in SlotMove) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.SlotMove"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in SlotRange) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.SlotRange"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.

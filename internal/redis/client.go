@@ -92,7 +92,7 @@ func (c *Client) do(ctx context.Context, args ...any) (any, error) {
 func commandName(args []any) string {
 	name := strings.ToUpper(fmt.Sprint(args[0]))
 	switch name {
-	case "CONFIG", "CLIENT", "ACL":
+	case "CONFIG", "CLIENT", "ACL", "CLUSTER":
 		return name + " " + strings.ToUpper(fmt.Sprint(args[1]))
 	case "SENTINEL":
 		return name + " " + strings.ToLower(fmt.Sprint(args[1]))

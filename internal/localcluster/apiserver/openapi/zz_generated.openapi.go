@@ -450,6 +450,9 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.AgentStatus{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_AgentStatus(ref),
 		v1alpha1.AuthSpec{}.OpenAPIModelName():                                  schema_redstartdev_redstart_api_v1alpha1_AuthSpec(ref),
 		v1alpha1.BackupSpec{}.OpenAPIModelName():                                schema_redstartdev_redstart_api_v1alpha1_BackupSpec(ref),
+		v1alpha1.ClusterInfo{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_ClusterInfo(ref),
+		v1alpha1.ClusterNode{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_ClusterNode(ref),
+		v1alpha1.ClusterView{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_ClusterView(ref),
 		v1alpha1.DurabilitySpec{}.OpenAPIModelName():                            schema_redstartdev_redstart_api_v1alpha1_DurabilitySpec(ref),
 		v1alpha1.Endpoints{}.OpenAPIModelName():                                 schema_redstartdev_redstart_api_v1alpha1_Endpoints(ref),
 		v1alpha1.ExternalSpec{}.OpenAPIModelName():                              schema_redstartdev_redstart_api_v1alpha1_ExternalSpec(ref),
@@ -461,6 +464,7 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.MetricsSpec{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_MetricsSpec(ref),
 		v1alpha1.NetworkPolicyPeer{}.OpenAPIModelName():                         schema_redstartdev_redstart_api_v1alpha1_NetworkPolicyPeer(ref),
 		v1alpha1.NetworkPolicySpec{}.OpenAPIModelName():                         schema_redstartdev_redstart_api_v1alpha1_NetworkPolicySpec(ref),
+		v1alpha1.OpenSlot{}.OpenAPIModelName():                                  schema_redstartdev_redstart_api_v1alpha1_OpenSlot(ref),
 		v1alpha1.PodMetadata{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_PodMetadata(ref),
 		v1alpha1.Redis{}.OpenAPIModelName():                                     schema_redstartdev_redstart_api_v1alpha1_Redis(ref),
 		v1alpha1.RedisList{}.OpenAPIModelName():                                 schema_redstartdev_redstart_api_v1alpha1_RedisList(ref),
@@ -473,6 +477,8 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.ServerStatus{}.OpenAPIModelName():                              schema_redstartdev_redstart_api_v1alpha1_ServerStatus(ref),
 		v1alpha1.ServiceSpec{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_ServiceSpec(ref),
 		v1alpha1.ShardStatus{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_ShardStatus(ref),
+		v1alpha1.SlotMove{}.OpenAPIModelName():                                  schema_redstartdev_redstart_api_v1alpha1_SlotMove(ref),
+		v1alpha1.SlotRange{}.OpenAPIModelName():                                 schema_redstartdev_redstart_api_v1alpha1_SlotRange(ref),
 		v1alpha1.StorageSpec{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_StorageSpec(ref),
 		v1alpha1.TLSSpec{}.OpenAPIModelName():                                   schema_redstartdev_redstart_api_v1alpha1_TLSSpec(ref),
 		v1alpha1.UserSpec{}.OpenAPIModelName():                                  schema_redstartdev_redstart_api_v1alpha1_UserSpec(ref),
@@ -23526,6 +23532,285 @@ func schema_redstartdev_redstart_api_v1alpha1_BackupSpec(ref common.ReferenceCal
 	}
 }
 
+func schema_redstartdev_redstart_api_v1alpha1_ClusterInfo(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "ClusterInfo is CLUSTER INFO. Slots are counted.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"ok": {
+						SchemaProps: spec.SchemaProps{
+							Description: "OK: cluster_state is ok, so the node serves its slots.",
+							Default:     false,
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+					"slotsAssigned": {
+						SchemaProps: spec.SchemaProps{
+							Default: 0,
+							Type:    []string{"integer"},
+							Format:  "int32",
+						},
+					},
+					"slotsOK": {
+						SchemaProps: spec.SchemaProps{
+							Default: 0,
+							Type:    []string{"integer"},
+							Format:  "int32",
+						},
+					},
+					"slotsPFail": {
+						SchemaProps: spec.SchemaProps{
+							Type:   []string{"integer"},
+							Format: "int32",
+						},
+					},
+					"slotsFail": {
+						SchemaProps: spec.SchemaProps{
+							Type:   []string{"integer"},
+							Format: "int32",
+						},
+					},
+					"knownNodes": {
+						SchemaProps: spec.SchemaProps{
+							Default: 0,
+							Type:    []string{"integer"},
+							Format:  "int32",
+						},
+					},
+					"size": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Size is the number of masters with slots.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"currentEpoch": {
+						SchemaProps: spec.SchemaProps{
+							Default: 0,
+							Type:    []string{"integer"},
+							Format:  "int64",
+						},
+					},
+					"myEpoch": {
+						SchemaProps: spec.SchemaProps{
+							Default: 0,
+							Type:    []string{"integer"},
+							Format:  "int64",
+						},
+					},
+				},
+				Required: []string{"ok", "slotsAssigned", "slotsOK", "knownNodes", "size", "currentEpoch", "myEpoch"},
+			},
+		},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_ClusterNode(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "ClusterNode is a node as another one (or itself) knows it: one line of CLUSTER NODES.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"id": {
+						SchemaProps: spec.SchemaProps{
+							Default: "",
+							Type:    []string{"string"},
+							Format:  "",
+						},
+					},
+					"address": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Address that clients use, HOST:PORT; empty while it is not known. An unset IP (of a node that nobody has met yet, as it sees itself) leaves \":PORT\".",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"busPort": {
+						SchemaProps: spec.SchemaProps{
+							Description: "BusPort is the port of the cluster bus, 0 where it is not told.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"hostname": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Hostname is what the node announces as cluster-announce-hostname (Redis 7).",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"shardID": {
+						SchemaProps: spec.SchemaProps{
+							Description: "ShardID is the same for a master and its replicas (Redis 7.2), empty where the server does not tell.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"myself": {
+						SchemaProps: spec.SchemaProps{
+							Type:   []string{"boolean"},
+							Format: "",
+						},
+					},
+					"role": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Role is empty for a node in handshake.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"suspected": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Suspected: this node alone finds it unreachable (fail?). Failed: a majority of the masters did (fail).",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+					"failed": {
+						SchemaProps: spec.SchemaProps{
+							Type:   []string{"boolean"},
+							Format: "",
+						},
+					},
+					"handshake": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Handshake: it was met but has not answered. NoAddress: its address is not known.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+					"noAddress": {
+						SchemaProps: spec.SchemaProps{
+							Type:   []string{"boolean"},
+							Format: "",
+						},
+					},
+					"noFailover": {
+						SchemaProps: spec.SchemaProps{
+							Description: "NoFailover: a replica that does not want to be promoted.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+					"masterID": {
+						SchemaProps: spec.SchemaProps{
+							Description: "MasterID is a replica's master.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"pingSentMilliseconds": {
+						SchemaProps: spec.SchemaProps{
+							Description: "PingSentMS and PongReceivedMS are Unix times in milliseconds by the node's clock; PingSentMS is 0 where no answer is awaited.",
+							Type:        []string{"integer"},
+							Format:      "int64",
+						},
+					},
+					"pongReceivedMilliseconds": {
+						SchemaProps: spec.SchemaProps{
+							Type:   []string{"integer"},
+							Format: "int64",
+						},
+					},
+					"configEpoch": {
+						SchemaProps: spec.SchemaProps{
+							Default: 0,
+							Type:    []string{"integer"},
+							Format:  "int64",
+						},
+					},
+					"linkUp": {
+						SchemaProps: spec.SchemaProps{
+							Description: "LinkUp: the connection of the bus to it is up.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+					"slots": {
+						SchemaProps: spec.SchemaProps{
+							Type: []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.SlotRange{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+					"migrating": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Migrating and Importing are open slots with the node at the other end. A node tells only its own.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.OpenSlot{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+					"importing": {
+						SchemaProps: spec.SchemaProps{
+							Type: []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.OpenSlot{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+				},
+				Required: []string{"id", "configEpoch"},
+			},
+		},
+		Dependencies: []string{
+			v1alpha1.OpenSlot{}.OpenAPIModelName(), v1alpha1.SlotRange{}.OpenAPIModelName()},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_ClusterView(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "ClusterView is what one node of a Redis Cluster believes: its CLUSTER INFO and CLUSTER NODES.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"info": {
+						SchemaProps: spec.SchemaProps{
+							Default: map[string]interface{}{},
+							Ref:     ref(v1alpha1.ClusterInfo{}.OpenAPIModelName()),
+						},
+					},
+					"nodes": {
+						SchemaProps: spec.SchemaProps{
+							Type: []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.ClusterNode{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+				},
+				Required: []string{"info", "nodes"},
+			},
+		},
+		Dependencies: []string{
+			v1alpha1.ClusterInfo{}.OpenAPIModelName(), v1alpha1.ClusterNode{}.OpenAPIModelName()},
+	}
+}
+
 func schema_redstartdev_redstart_api_v1alpha1_DurabilitySpec(ref common.ReferenceCallback) common.OpenAPIDefinition {
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
@@ -23995,6 +24280,34 @@ func schema_redstartdev_redstart_api_v1alpha1_NetworkPolicySpec(ref common.Refer
 		},
 		Dependencies: []string{
 			v1alpha1.NetworkPolicyPeer{}.OpenAPIModelName()},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_OpenSlot(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "OpenSlot is a slot on its way to or from the node NodeID.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"slot": {
+						SchemaProps: spec.SchemaProps{
+							Default: 0,
+							Type:    []string{"integer"},
+							Format:  "int32",
+						},
+					},
+					"nodeID": {
+						SchemaProps: spec.SchemaProps{
+							Default: "",
+							Type:    []string{"string"},
+							Format:  "",
+						},
+					},
+				},
+				Required: []string{"slot", "nodeID"},
+			},
+		},
 	}
 }
 
@@ -25068,6 +25381,76 @@ func schema_redstartdev_redstart_api_v1alpha1_ShardStatus(ref common.ReferenceCa
 					},
 				},
 				Required: []string{"name"},
+			},
+		},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_SlotMove(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "SlotMove is slots that change their master: From and To are node IDs.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"from": {
+						SchemaProps: spec.SchemaProps{
+							Default: "",
+							Type:    []string{"string"},
+							Format:  "",
+						},
+					},
+					"to": {
+						SchemaProps: spec.SchemaProps{
+							Default: "",
+							Type:    []string{"string"},
+							Format:  "",
+						},
+					},
+					"slots": {
+						SchemaProps: spec.SchemaProps{
+							Type: []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.SlotRange{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+				},
+				Required: []string{"from", "to", "slots"},
+			},
+		},
+		Dependencies: []string{
+			v1alpha1.SlotRange{}.OpenAPIModelName()},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_SlotRange(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "SlotRange is the slots First to Last, both included.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"first": {
+						SchemaProps: spec.SchemaProps{
+							Default: 0,
+							Type:    []string{"integer"},
+							Format:  "int32",
+						},
+					},
+					"last": {
+						SchemaProps: spec.SchemaProps{
+							Default: 0,
+							Type:    []string{"integer"},
+							Format:  "int32",
+						},
+					},
+				},
+				Required: []string{"first", "last"},
 			},
 		},
 	}
