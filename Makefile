@@ -1,6 +1,10 @@
 # All targets work in a fresh clone; those that need a program install it or say how to.
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+EPOCH    = $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+IMAGE   ?= redstart:$(VERSION)
+PLATFORMS ?= linux/amd64,linux/arm64
 SEEDS   ?= 10000
 BENCH   ?= .
 GOFUMPT := go tool -modfile=tools/go.mod gofumpt
@@ -16,6 +20,10 @@ up: .go .redis-server build ## Run the guestbook on a highly available Redis, on
 .PHONY: build
 build: .go ## Build bin/redstart
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/redstart ./cmd/redstart
+
+.PHONY: image
+image: .go ## Build the container image IMAGE for PLATFORMS: dist/image and dist/redstart-*.tar, without Docker
+	SOURCE_DATE_EPOCH=$(EPOCH) go run ./hack/image -name $(IMAGE) -platforms $(PLATFORMS) -version $(VERSION) -revision $(REVISION)
 
 .PHONY: test
 test: .go .test-tools build ## Run all tests, against real redis-servers

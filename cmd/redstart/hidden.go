@@ -10,7 +10,7 @@ import (
 
 // hiddenCommands are run by pods and by this program itself, not by people.
 func hiddenCommands() []*cobra.Command {
-	commands := []*cobra.Command{newAgentCommand(), newGuestbookCommand(), newInstallCommand(), newOperatorCommand(), newReaperCommand()}
+	commands := []*cobra.Command{newAgentCommand(), newGuestbookCommand(), newCopyAgentCommand(), newOperatorCommand(), newReaperCommand()}
 	for _, c := range commands {
 		c.Hidden = true
 	}

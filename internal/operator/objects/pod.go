@@ -80,7 +80,7 @@ func podTemplate(r *v1alpha1.Redis, p pod) corev1.PodTemplateSpec {
 		spec.InitContainers = []corev1.Container{{
 			Name:            containerAgent,
 			Image:           p.agentImage,
-			Args:            []string{"install", agentDir + "/redstart"},
+			Args:            []string{"copy-agent", agentDir + "/redstart"},
 			VolumeMounts:    []corev1.VolumeMount{{Name: volumeAgent, MountPath: agentDir}},
 			SecurityContext: containerSecurityContext(),
 		}}

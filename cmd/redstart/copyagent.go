@@ -9,10 +9,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// newInstallCommand is what the init container of every pod runs: images without a shell have no cp.
-func newInstallCommand() *cobra.Command {
+// newCopyAgentCommand is what the init container of every pod runs: images without a shell have no cp.
+func newCopyAgentCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:    "install FILE",
+		Use:    "copy-agent FILE",
 		Short:  "Copy this program to FILE",
 		Hidden: true,
 		Args:   cobra.ExactArgs(1),
@@ -21,19 +21,19 @@ func newInstallCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("find this program: %w", err)
 			}
-			return install(self, args[0])
+			return copyAgent(self, args[0])
 		},
 	}
 }
 
-// install copies a program so that the copy is either whole or absent.
-func install(from, to string) (err error) {
+// copyAgent copies a program so that the copy is either whole or absent.
+func copyAgent(from, to string) (err error) {
 	src, err := os.Open(from)
 	if err != nil {
 		return fmt.Errorf("open this program: %w", err)
 	}
 	defer src.Close()
-	dst, err := os.CreateTemp(filepath.Dir(to), ".install-")
+	dst, err := os.CreateTemp(filepath.Dir(to), ".copy-")
 	if err != nil {
 		return fmt.Errorf("copy this program: %w", err)
 	}
