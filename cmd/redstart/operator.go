@@ -43,8 +43,9 @@ and reports what it sees. It runs in the cluster; "redstart up" has one of its o
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.Namespace, "namespace", "", "look after this `NAMESPACE` alone (default: all)")
+	f.StringSliceVar(&o.Namespaces, "namespace", nil, "look after these `NAMESPACES` alone, with commas between them (default: all)")
 	f.BoolVar(&o.LeaderElection, "leader-elect", false, "let one operator of several work at a time")
+	f.StringVar(&o.LeaderElectionNamespace, "leader-election-namespace", "", "`NAMESPACE` of the Lease for that (default: the operator's own)")
 	f.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "`ADDRESS` to serve /metrics on; 0 serves none")
 	f.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "`ADDRESS` to serve /healthz and /readyz on; 0 serves none")
 	f.StringVar(&o.AgentImage, "agent-image", "", "`IMAGE` that holds redstart, for the agents in the pods")

@@ -38,15 +38,20 @@ import (
 // name is the field owner of all that the operator writes, and the source of its events.
 const name = "redstart"
 
+// LeaderElectionID is the Lease of the operator that works.
+const LeaderElectionID = "redstart-operator"
+
 // concurrency is how many Redises are worked on at a time; one that waits for a handover must not hold up the others.
 const concurrency = 8
 
 // Options of Run.
 type Options struct {
-	// Namespace to look after; empty for all.
-	Namespace string
-	// LeaderElection makes sure that one operator of several works at a time.
-	LeaderElection bool
+	// Namespaces to look after; none for all.
+	Namespaces []string
+	// LeaderElection makes sure that one operator of several works at a time, by a Lease in LeaderElectionNamespace: that of the
+	// operator's own pod when it is empty.
+	LeaderElection          bool
+	LeaderElectionNamespace string
 	// AgentImage holds the agent that is copied into every pod. Empty on one machine, where pods find it by themselves.
 	AgentImage string
 	// MetricsAddress and HealthAddress are where to serve /metrics, and /healthz and /readyz; "0" or empty: nowhere.
@@ -76,13 +81,19 @@ func Run(ctx context.Context, cfg *rest.Config, o Options) error {
 		Metrics:                 metricsserver.Options{BindAddress: orOff(o.MetricsAddress)},
 		HealthProbeBindAddress:  orOff(o.HealthAddress),
 		LeaderElection:          o.LeaderElection,
-		LeaderElectionID:        "redstart-operator",
-		GracefulShutdownTimeout: ptr.To(handoverTimeout + 5*time.Second),
+		LeaderElectionNamespace: o.LeaderElectionNamespace,
+		LeaderElectionID:        LeaderElectionID,
+		// Nothing of ours runs on after Run, so that the next one need not wait until the Lease runs out.
+		LeaderElectionReleaseOnCancel: true,
+		GracefulShutdownTimeout:       ptr.To(handoverTimeout + 5*time.Second),
 		// Several operators may run in one process: in tests, one after the other.
 		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
 	}
-	if o.Namespace != "" {
-		mo.Cache.DefaultNamespaces = map[string]cache.Config{o.Namespace: {}}
+	if len(o.Namespaces) > 0 {
+		mo.Cache.DefaultNamespaces = map[string]cache.Config{}
+	}
+	for _, ns := range o.Namespaces {
+		mo.Cache.DefaultNamespaces[ns] = cache.Config{}
 	}
 	m, err := manager.New(cfg, mo)
 	if err != nil {
