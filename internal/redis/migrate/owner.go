@@ -1,0 +1,87 @@
+package migrate
+
+import (
+	"fmt"
+
+	"redstart.dev/redstart/api/v1alpha1"
+)
+
+// Owner is the ID of the master that owns slot: of those that answer and claim it, the one with the highest config
+// epoch, which is the one that will convince the others. Where none claims it, it is empty.
+func (c *Cluster) Owner(slot int) string { return OwnerIn(c.Views(), slot) }
+
+// OwnerIn is Owner by these views.
+func OwnerIn(views []View, slot int) string {
+	owner, epoch := "", int64(-1)
+	for _, v := range views {
+		if v.Err != nil {
+			continue
+		}
+		me := v.View.Myself()
+		if me != nil && me.Role == v1alpha1.RoleMaster && me.ConfigEpoch > epoch && me.Slots.Contains(slot) {
+			owner, epoch = me.ID, me.ConfigEpoch
+		}
+	}
+	return owner
+}
+
+// successor is the master that the node id is, or that has taken over from it.
+func (c *Cluster) successor(id string) (*node, error) {
+	next, err := successorIn(c.Views(), id)
+	if err != nil {
+		return nil, err
+	}
+	if n := c.node(next); n != nil {
+		return n, nil
+	}
+	return nil, fmt.Errorf("the address of node %s is not known", next)
+}
+
+// successorIn follows a node that became a replica to its master. A node that does not answer may have been failed
+// over: then one that was its replica is a master that answers, and the others say that the node failed.
+func successorIn(views []View, id string) (string, error) {
+	for _, v := range views {
+		if v.ID != id || v.Err != nil {
+			continue
+		}
+		switch me := v.View.Myself(); {
+		case me == nil:
+		case me.Role == v1alpha1.RoleMaster:
+			return id, nil
+		case me.MasterID != "":
+			return answering(views, me.MasterID)
+		}
+	}
+	// The node itself does not answer. After a failover its slots have gone to one of its replicas, which the others
+	// then list as the node's master once it is back; until then nobody says so, and we wait.
+	for _, v := range views {
+		if v.Err == nil {
+			if n := v.View.Node(id); n != nil && n.MasterID != "" {
+				return answering(views, n.MasterID)
+			}
+		}
+	}
+	return "", fmt.Errorf("node %s does not answer", id)
+}
+
+func answering(views []View, id string) (string, error) {
+	for _, v := range views {
+		if v.ID == id && v.Err == nil && v.View.Myself() != nil && v.View.Myself().Role == v1alpha1.RoleMaster {
+			return id, nil
+		}
+	}
+	return "", fmt.Errorf("node %s does not answer as a master", id)
+}
+
+// masters are the nodes that answer as masters.
+func (c *Cluster) masters() []*node {
+	var out []*node
+	for _, v := range c.Views() {
+		if v.Err == nil && v.View.Myself() != nil && v.View.Myself().Role == v1alpha1.RoleMaster {
+			if n := c.node(v.ID); n != nil {
+				out = append(out, n)
+			}
+		}
+	}
+	return out
+}

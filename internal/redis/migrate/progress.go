@@ -1,0 +1,109 @@
+package migrate
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+)
+
+// Progress of a migration. Keys and bytes that clients add meanwhile count as moved too, so that either may pass its
+// total.
+type Progress struct {
+	Slots      int64 `json:"slots"`
+	SlotsTotal int64 `json:"slotsTotal"`
+	Keys       int64 `json:"keys"`
+	KeysTotal  int64 `json:"keysTotal"`
+	// Bytes that the moved keys occupied at their source.
+	Bytes   int64         `json:"bytes"`
+	Elapsed time.Duration `json:"elapsed"`
+	// Left is an estimate of the time left, 0 while there is none.
+	Left time.Duration `json:"left,omitempty"`
+}
+
+// counts are what Progress is made of.
+type counts struct {
+	slots, slotsTotal, keys, keysTotal, bytes atomic.Int64
+}
+
+// done grows with every bit of progress.
+func (c *counts) done() int64 { return c.slots.Load() + c.keys.Load() }
+
+func (r *run) progress() Progress {
+	p := Progress{
+		Slots: r.counts.slots.Load(), SlotsTotal: r.counts.slotsTotal.Load(), Keys: r.counts.keys.Load(), KeysTotal: r.counts.keysTotal.Load(),
+		Bytes: r.counts.bytes.Load(), Elapsed: time.Since(r.started),
+	}
+	p.Left = timeLeft(p)
+	return p
+}
+
+// timeLeft takes what is left to go on as fast as what is done. A slot without keys costs about as much as ten keys.
+func timeLeft(p Progress) time.Duration {
+	const slotCost = 10
+	done := p.Keys + slotCost*p.Slots
+	left := max(0, p.KeysTotal-p.Keys) + slotCost*(p.SlotsTotal-p.Slots)
+	if done <= 0 || left <= 0 {
+		return 0
+	}
+	return time.Duration(float64(p.Elapsed) * float64(left) / float64(done)).Round(time.Millisecond)
+}
+
+// tell calls Options.Progress until the function that it returns is called.
+func (r *run) tell() (stop func()) {
+	if r.options.Progress == nil {
+		return func() {}
+	}
+	end, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-end:
+				return
+			case <-tick.C:
+				r.options.Progress(r.progress())
+			}
+		}
+	}()
+	return func() {
+		close(end)
+		<-ended
+	}
+}
+
+// countKeys asks the sources how many keys there are to move.
+func (r *run) countKeys(ctx context.Context, pairs []*pair) error {
+	for _, p := range pairs {
+		from := r.cluster.node(p.from)
+		for first := 0; first < len(p.slots); first += 1024 {
+			slots := p.slots[first:min(first+1024, len(p.slots))]
+			answers, err := from.pipe(ctx, len(slots), func(i int) []any { return []any{"CLUSTER", "COUNTKEYSINSLOT", slots[i]} })
+			if err != nil {
+				return fmt.Errorf("count keys: %w", err)
+			}
+			for _, a := range answers {
+				n, err := a.Int64()
+				if err != nil {
+					return fmt.Errorf("count keys at %s: %w", from.addr, err)
+				}
+				r.counts.keysTotal.Add(n)
+			}
+		}
+	}
+	return nil
+}
+
+// firstError is the first error among answers.
+func firstError(answers []*goredis.Cmd) error {
+	for _, a := range answers {
+		if err := a.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
