@@ -57,7 +57,8 @@ fmt: .go ## Format the Go sources
 .PHONY: generate
 generate: .go ## Generate deep copies, the CRD, OpenAPI, and the reference pages of docs/
 	hack/generate.sh
-	go run ./hack/resourcedoc >docs/redis-resource.md
+	go run ./hack/resourcedoc Redis >docs/redis-resource.md
+	go run ./hack/resourcedoc Rollout >docs/rollout-resource.md
 	go test -count=1 ./cmd/redstart -run TestReferenceIsCurrent -update
 
 .PHONY: clean

@@ -19,7 +19,7 @@ var GroupVersion = schema.GroupVersion{Group: "redstart.dev", Version: "v1alpha1
 
 // AddToScheme registers the types of this package.
 func AddToScheme(s *runtime.Scheme) error {
-	s.AddKnownTypes(GroupVersion, &Redis{}, &RedisList{})
+	s.AddKnownTypes(GroupVersion, &Redis{}, &RedisList{}, &Rollout{}, &RolloutList{})
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil
 }

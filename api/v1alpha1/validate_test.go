@@ -30,9 +30,9 @@ type crd struct {
 	cel        *cel.Validator
 }
 
-func loadCRD(t *testing.T) *crd {
+func loadCRD(t *testing.T, plural string) *crd {
 	t.Helper()
-	raw, err := os.ReadFile("../../config/crd/redstart.dev_redises.yaml")
+	raw, err := os.ReadFile("../../config/crd/redstart.dev_" + plural + ".yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,8 +86,13 @@ func (c *crd) validate(obj, old map[string]any) field.ErrorList {
 // parse reads a Redis from the YAML of its spec.
 func parse(t *testing.T, name, spec string) map[string]any {
 	t.Helper()
+	return parseKind(t, "Redis", name, spec)
+}
+
+func parseKind(t *testing.T, kind, name, spec string) map[string]any {
+	t.Helper()
 	obj := map[string]any{}
-	doc := "apiVersion: redstart.dev/v1alpha1\nkind: Redis\nmetadata: {name: " + name + "}\nspec: " + spec
+	doc := "apiVersion: redstart.dev/v1alpha1\nkind: " + kind + "\nmetadata: {name: " + name + "}\nspec: " + spec
 	asJSON, err := yaml.YAMLToJSON([]byte(doc))
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +137,7 @@ func decode(obj map[string]any) (*v1alpha1.Redis, error) {
 }
 
 func TestValidation(t *testing.T) {
-	c := loadCRD(t)
+	c := loadCRD(t, "redises")
 	for _, tc := range []struct {
 		about string
 		name  string // of the Redis; cache by default
@@ -221,7 +226,7 @@ func TestValidation(t *testing.T) {
 }
 
 func TestOwnedSettingsAreRefused(t *testing.T) {
-	c := loadCRD(t)
+	c := loadCRD(t, "redises")
 	for _, name := range []string{
 		"aclfile", "bind", "bind-source-addr", "cluster-enabled", "daemonize", "dir", "enable-debug-command", "enable-module-command",
 		"enable-protected-configs", "include", "loadmodule", "logfile", "masterauth", "masteruser", "min-replicas-max-lag",
@@ -257,7 +262,7 @@ func both(t *testing.T, c *crd, obj, old map[string]any, want string) {
 }
 
 func TestDefaultIsIdempotentAndValid(t *testing.T) {
-	c := loadCRD(t)
+	c := loadCRD(t, "redises")
 	for _, mode := range []v1alpha1.Mode{"", v1alpha1.ModeStandalone, v1alpha1.ModeReplication, v1alpha1.ModeSentinel} {
 		r := &v1alpha1.Redis{ObjectMeta: metav1.ObjectMeta{Name: "cache"}, Spec: v1alpha1.RedisSpec{Mode: mode}}
 		r.Default()

@@ -16,6 +16,16 @@ func (in AgentStatus) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in AnalysisCheck) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.AnalysisCheck"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in AnalysisStatus) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.AnalysisStatus"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in AuthSpec) OpenAPIModelName() string {
 	return "dev.redstart.v1alpha1.AuthSpec"
 }
@@ -41,6 +51,11 @@ func (in ClusterView) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in CommandStatus) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.CommandStatus"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in DurabilitySpec) OpenAPIModelName() string {
 	return "dev.redstart.v1alpha1.DurabilitySpec"
 }
@@ -61,8 +76,18 @@ func (in FailoverStatus) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in GatewayRouting) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.GatewayRouting"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in GatewaySpec) OpenAPIModelName() string {
 	return "dev.redstart.v1alpha1.GatewaySpec"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in HTTPCheck) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.HTTPCheck"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
@@ -73,6 +98,21 @@ func (in HandoverRequest) OpenAPIModelName() string {
 // OpenAPIModelName returns the OpenAPI model name for this type.
 func (in HandoverStatus) OpenAPIModelName() string {
 	return "dev.redstart.v1alpha1.HandoverStatus"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in HeaderModifier) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.HeaderModifier"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in HeaderValue) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.HeaderValue"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in IngressRouting) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.IngressRouting"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
@@ -96,13 +136,33 @@ func (in NetworkPolicySpec) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in NetworkReference) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.NetworkReference"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in OpenSlot) OpenAPIModelName() string {
 	return "dev.redstart.v1alpha1.OpenSlot"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in PathMatch) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.PathMatch"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in PodMetadata) OpenAPIModelName() string {
 	return "dev.redstart.v1alpha1.PodMetadata"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in PodMetadataPatch) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.PodMetadataPatch"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in PrometheusCheck) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.PrometheusCheck"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
@@ -126,8 +186,63 @@ func (in RedisStatus) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in ReleaseStatus) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.ReleaseStatus"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in ReplicaStatus) OpenAPIModelName() string {
 	return "dev.redstart.v1alpha1.ReplicaStatus"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in Rollout) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.Rollout"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in RolloutAnalysis) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.RolloutAnalysis"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in RolloutList) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.RolloutList"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in RolloutPause) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.RolloutPause"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in RolloutSpec) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.RolloutSpec"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in RolloutStatus) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.RolloutStatus"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in RolloutStep) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.RolloutStep"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in RolloutStrategy) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.RolloutStrategy"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in RouteMatch) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.RouteMatch"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in RouteStatus) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.RouteStatus"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
@@ -176,11 +291,36 @@ func (in StorageSpec) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in StrategySpec) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.StrategySpec"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in TLSSpec) OpenAPIModelName() string {
 	return "dev.redstart.v1alpha1.TLSSpec"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in TrafficRouting) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.TrafficRouting"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in UserSpec) OpenAPIModelName() string {
 	return "dev.redstart.v1alpha1.UserSpec"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in ValueMatch) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.ValueMatch"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in VersionStatus) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.VersionStatus"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in WorkloadReference) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.WorkloadReference"
 }

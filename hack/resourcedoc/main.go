@@ -1,4 +1,4 @@
-// Command resourcedoc prints docs/redis-resource.md: every field of a Redis, from the doc comments of its Go types.
+// Command resourcedoc prints the page of docs/ that lists every field of a resource, from the doc comments of its Go types.
 package main
 
 import (
@@ -14,26 +14,41 @@ import (
 	"strings"
 )
 
-const intro = `# The Redis resource
+// page is what a page says of one kind, besides its fields.
+type page struct{ kind, plural, example string }
 
-<!-- Made by make generate from api/v1alpha1. -->
-
-Every field, in the order of the types. A field that says *as in a pod* takes what Kubernetes takes there.
-` + "`kubectl explain redis.spec`" + ` says the same at the command line.
-
-` + "```yaml" + `
-apiVersion: redstart.dev/v1alpha1
-kind: Redis
-metadata:
+var pages = map[string]page{
+	"Redis": {"Redis", "redis", `metadata:
   name: cache
 spec:
   mode: Sentinel
-` + "```" + `
+`},
+	"Rollout": {"Rollout", "rollout", `metadata:
+  name: frontend
+spec:
+  workloadRef: {apiVersion: apps/v1, kind: Deployment, name: frontend}
+  strategy:
+    canary:
+      steps:
+        - {replicas: 20%, pause: {}}
+`},
+}
 
-`
+func (p page) intro() string {
+	return "# The " + p.kind + " resource\n\n" + `<!-- Made by make generate from api/v1alpha1. -->
+
+Every field, in the order of the types. A field that says *as in a pod* takes what Kubernetes takes there.
+` + "`kubectl explain " + p.plural + ".spec`" + ` says the same at the command line.
+
+` + "```yaml\napiVersion: redstart.dev/v1alpha1\nkind: " + p.kind + "\n" + p.example + "```\n\n"
+}
 
 func main() {
-	if err := write(os.Stdout, "api/v1alpha1"); err != nil {
+	kind := "Redis"
+	if len(os.Args) > 1 {
+		kind = os.Args[1]
+	}
+	if err := write(os.Stdout, "api/v1alpha1", kind); err != nil {
 		fmt.Fprintln(os.Stderr, "resourcedoc:", err)
 		os.Exit(1)
 	}
@@ -45,17 +60,21 @@ type structs struct {
 	maps   map[string]bool
 }
 
-func write(w io.Writer, dir string) error {
+func write(w io.Writer, dir, kind string) error {
+	p, known := pages[kind]
+	if !known {
+		return fmt.Errorf("no page for the kind %q: expected Redis or Rollout", kind)
+	}
 	s, err := parse(dir)
 	if err != nil {
 		return err
 	}
-	if _, err := io.WriteString(w, intro); err != nil {
+	if _, err := io.WriteString(w, p.intro()); err != nil {
 		return err
 	}
 	fmt.Fprint(w, "## Contents\n\n- [spec](#spec)\n- [status](#status)\n")
-	s.section(w, "spec", "RedisSpec", "What is wanted.")
-	s.section(w, "status", "RedisStatus", "What was last seen.")
+	s.section(w, "spec", kind+"Spec", "What is wanted.")
+	s.section(w, "status", kind+"Status", "What was last seen.")
 	return nil
 }
 
@@ -154,6 +173,8 @@ func plain(goType string) string {
 	switch goType {
 	case "int32", "int64":
 		return "number"
+	case "intstr.IntOrString":
+		return "number or percentage"
 	case "bool":
 		return "true or false"
 	case "map":

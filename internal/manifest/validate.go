@@ -22,7 +22,7 @@ func newScheme() (*runtime.Scheme, error) {
 	return s, v1alpha1.AddToScheme(s)
 }
 
-// Validate checks documents of known kinds against their types, and Redises against their rules. Documents of
+// Validate checks documents of known kinds against their types, and Redises and Rollouts against their rules. Documents of
 // unknown kinds pass: the API server judges them. The error, if any, is Problems.
 func Validate(docs []Document) error {
 	s, err := newScheme()
@@ -69,8 +69,11 @@ func validateOne(s *runtime.Scheme, d Document) []fieldProblem {
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(d.Object.Object, obj); err != nil {
 		return []fieldProblem{{"", err.Error()}}
 	}
-	if redis, ok := obj.(*v1alpha1.Redis); ok {
-		return validateRedis(redis)
+	switch o := obj.(type) {
+	case *v1alpha1.Redis:
+		return validateRedis(o)
+	case *v1alpha1.Rollout:
+		return validateRollout(o)
 	}
 	return nil
 }

@@ -448,29 +448,52 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		version.Info{}.OpenAPIModelName():                                       schema_k8sio_apimachinery_pkg_version_Info(ref),
 		v1alpha1.AgentConfig{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_AgentConfig(ref),
 		v1alpha1.AgentStatus{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_AgentStatus(ref),
+		v1alpha1.AnalysisCheck{}.OpenAPIModelName():                             schema_redstartdev_redstart_api_v1alpha1_AnalysisCheck(ref),
+		v1alpha1.AnalysisStatus{}.OpenAPIModelName():                            schema_redstartdev_redstart_api_v1alpha1_AnalysisStatus(ref),
 		v1alpha1.AuthSpec{}.OpenAPIModelName():                                  schema_redstartdev_redstart_api_v1alpha1_AuthSpec(ref),
 		v1alpha1.BackupSpec{}.OpenAPIModelName():                                schema_redstartdev_redstart_api_v1alpha1_BackupSpec(ref),
 		v1alpha1.ClusterInfo{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_ClusterInfo(ref),
 		v1alpha1.ClusterNode{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_ClusterNode(ref),
 		v1alpha1.ClusterView{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_ClusterView(ref),
+		v1alpha1.CommandStatus{}.OpenAPIModelName():                             schema_redstartdev_redstart_api_v1alpha1_CommandStatus(ref),
 		v1alpha1.DurabilitySpec{}.OpenAPIModelName():                            schema_redstartdev_redstart_api_v1alpha1_DurabilitySpec(ref),
 		v1alpha1.Endpoints{}.OpenAPIModelName():                                 schema_redstartdev_redstart_api_v1alpha1_Endpoints(ref),
 		v1alpha1.ExternalSpec{}.OpenAPIModelName():                              schema_redstartdev_redstart_api_v1alpha1_ExternalSpec(ref),
 		v1alpha1.FailoverStatus{}.OpenAPIModelName():                            schema_redstartdev_redstart_api_v1alpha1_FailoverStatus(ref),
+		v1alpha1.GatewayRouting{}.OpenAPIModelName():                            schema_redstartdev_redstart_api_v1alpha1_GatewayRouting(ref),
 		v1alpha1.GatewaySpec{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_GatewaySpec(ref),
+		v1alpha1.HTTPCheck{}.OpenAPIModelName():                                 schema_redstartdev_redstart_api_v1alpha1_HTTPCheck(ref),
 		v1alpha1.HandoverRequest{}.OpenAPIModelName():                           schema_redstartdev_redstart_api_v1alpha1_HandoverRequest(ref),
 		v1alpha1.HandoverStatus{}.OpenAPIModelName():                            schema_redstartdev_redstart_api_v1alpha1_HandoverStatus(ref),
+		v1alpha1.HeaderModifier{}.OpenAPIModelName():                            schema_redstartdev_redstart_api_v1alpha1_HeaderModifier(ref),
+		v1alpha1.HeaderValue{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_HeaderValue(ref),
+		v1alpha1.IngressRouting{}.OpenAPIModelName():                            schema_redstartdev_redstart_api_v1alpha1_IngressRouting(ref),
 		v1alpha1.MemberStatus{}.OpenAPIModelName():                              schema_redstartdev_redstart_api_v1alpha1_MemberStatus(ref),
 		v1alpha1.MetricsSpec{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_MetricsSpec(ref),
 		v1alpha1.NetworkPolicyPeer{}.OpenAPIModelName():                         schema_redstartdev_redstart_api_v1alpha1_NetworkPolicyPeer(ref),
 		v1alpha1.NetworkPolicySpec{}.OpenAPIModelName():                         schema_redstartdev_redstart_api_v1alpha1_NetworkPolicySpec(ref),
+		v1alpha1.NetworkReference{}.OpenAPIModelName():                          schema_redstartdev_redstart_api_v1alpha1_NetworkReference(ref),
 		v1alpha1.OpenSlot{}.OpenAPIModelName():                                  schema_redstartdev_redstart_api_v1alpha1_OpenSlot(ref),
+		v1alpha1.PathMatch{}.OpenAPIModelName():                                 schema_redstartdev_redstart_api_v1alpha1_PathMatch(ref),
 		v1alpha1.PodMetadata{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_PodMetadata(ref),
+		v1alpha1.PodMetadataPatch{}.OpenAPIModelName():                          schema_redstartdev_redstart_api_v1alpha1_PodMetadataPatch(ref),
+		v1alpha1.PrometheusCheck{}.OpenAPIModelName():                           schema_redstartdev_redstart_api_v1alpha1_PrometheusCheck(ref),
 		v1alpha1.Redis{}.OpenAPIModelName():                                     schema_redstartdev_redstart_api_v1alpha1_Redis(ref),
 		v1alpha1.RedisList{}.OpenAPIModelName():                                 schema_redstartdev_redstart_api_v1alpha1_RedisList(ref),
 		v1alpha1.RedisSpec{}.OpenAPIModelName():                                 schema_redstartdev_redstart_api_v1alpha1_RedisSpec(ref),
 		v1alpha1.RedisStatus{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_RedisStatus(ref),
+		v1alpha1.ReleaseStatus{}.OpenAPIModelName():                             schema_redstartdev_redstart_api_v1alpha1_ReleaseStatus(ref),
 		v1alpha1.ReplicaStatus{}.OpenAPIModelName():                             schema_redstartdev_redstart_api_v1alpha1_ReplicaStatus(ref),
+		v1alpha1.Rollout{}.OpenAPIModelName():                                   schema_redstartdev_redstart_api_v1alpha1_Rollout(ref),
+		v1alpha1.RolloutAnalysis{}.OpenAPIModelName():                           schema_redstartdev_redstart_api_v1alpha1_RolloutAnalysis(ref),
+		v1alpha1.RolloutList{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_RolloutList(ref),
+		v1alpha1.RolloutPause{}.OpenAPIModelName():                              schema_redstartdev_redstart_api_v1alpha1_RolloutPause(ref),
+		v1alpha1.RolloutSpec{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_RolloutSpec(ref),
+		v1alpha1.RolloutStatus{}.OpenAPIModelName():                             schema_redstartdev_redstart_api_v1alpha1_RolloutStatus(ref),
+		v1alpha1.RolloutStep{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_RolloutStep(ref),
+		v1alpha1.RolloutStrategy{}.OpenAPIModelName():                           schema_redstartdev_redstart_api_v1alpha1_RolloutStrategy(ref),
+		v1alpha1.RouteMatch{}.OpenAPIModelName():                                schema_redstartdev_redstart_api_v1alpha1_RouteMatch(ref),
+		v1alpha1.RouteStatus{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_RouteStatus(ref),
 		v1alpha1.SentinelSpec{}.OpenAPIModelName():                              schema_redstartdev_redstart_api_v1alpha1_SentinelSpec(ref),
 		v1alpha1.SentinelStatus{}.OpenAPIModelName():                            schema_redstartdev_redstart_api_v1alpha1_SentinelStatus(ref),
 		v1alpha1.SentinelView{}.OpenAPIModelName():                              schema_redstartdev_redstart_api_v1alpha1_SentinelView(ref),
@@ -480,8 +503,13 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.SlotMove{}.OpenAPIModelName():                                  schema_redstartdev_redstart_api_v1alpha1_SlotMove(ref),
 		v1alpha1.SlotRange{}.OpenAPIModelName():                                 schema_redstartdev_redstart_api_v1alpha1_SlotRange(ref),
 		v1alpha1.StorageSpec{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_StorageSpec(ref),
+		v1alpha1.StrategySpec{}.OpenAPIModelName():                              schema_redstartdev_redstart_api_v1alpha1_StrategySpec(ref),
 		v1alpha1.TLSSpec{}.OpenAPIModelName():                                   schema_redstartdev_redstart_api_v1alpha1_TLSSpec(ref),
+		v1alpha1.TrafficRouting{}.OpenAPIModelName():                            schema_redstartdev_redstart_api_v1alpha1_TrafficRouting(ref),
 		v1alpha1.UserSpec{}.OpenAPIModelName():                                  schema_redstartdev_redstart_api_v1alpha1_UserSpec(ref),
+		v1alpha1.ValueMatch{}.OpenAPIModelName():                                schema_redstartdev_redstart_api_v1alpha1_ValueMatch(ref),
+		v1alpha1.VersionStatus{}.OpenAPIModelName():                             schema_redstartdev_redstart_api_v1alpha1_VersionStatus(ref),
+		v1alpha1.WorkloadReference{}.OpenAPIModelName():                         schema_redstartdev_redstart_api_v1alpha1_WorkloadReference(ref),
 	}
 }
 
@@ -23475,6 +23503,195 @@ func schema_redstartdev_redstart_api_v1alpha1_AgentStatus(ref common.ReferenceCa
 	}
 }
 
+func schema_redstartdev_redstart_api_v1alpha1_AnalysisCheck(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "AnalysisCheck measures something again and again, and judges each measurement.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"name": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Name of the check, unique in its list.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"prometheus": {
+						SchemaProps: spec.SchemaProps{
+							Description: "A query to Prometheus.",
+							Ref:         ref(v1alpha1.PrometheusCheck{}.OpenAPIModelName()),
+						},
+					},
+					"http": {
+						SchemaProps: spec.SchemaProps{
+							Description: "A request to a web address.",
+							Ref:         ref(v1alpha1.HTTPCheck{}.OpenAPIModelName()),
+						},
+					},
+					"successCondition": {
+						SchemaProps: spec.SchemaProps{
+							Description: "CEL expression over result that makes a measurement a success, for example result >= 0.99. What is neither success nor failure is inconclusive. Default: whatever is no failure.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"failureCondition": {
+						SchemaProps: spec.SchemaProps{
+							Description: "CEL expression over result that makes a measurement a failure. Default: whatever is no success.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"initialDelay": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Wait before the first measurement, 0s to 24h. Default: 0s.",
+							Ref:         ref(metav1.Duration{}.OpenAPIModelName()),
+						},
+					},
+					"interval": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Time between two measurements, 100ms to 24h. Default: 30s.",
+							Ref:         ref(metav1.Duration{}.OpenAPIModelName()),
+						},
+					},
+					"count": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Measurements, 1 to 10000. Default: 1; in the background, until the steps are done.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"failureLimit": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Failures that are put up with, 0 to 10000. Default: 0.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"inconclusiveLimit": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Inconclusive measurements that are put up with, 0 to 10000; one more pauses the release for somebody to decide. Default: 0.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"consecutiveErrorLimit": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Errors one after the other (nobody answers, no data) that are put up with, 0 to 10000. Default: 4.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"dryRun": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Whether the outcome is only told, in the status, and changes nothing.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+				},
+				Required: []string{"name"},
+			},
+		},
+		Dependencies: []string{
+			metav1.Duration{}.OpenAPIModelName(), v1alpha1.HTTPCheck{}.OpenAPIModelName(), v1alpha1.PrometheusCheck{}.OpenAPIModelName()},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_AnalysisStatus(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "AnalysisStatus is a check.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"stage": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Where it belongs: before, background, after, or step-N.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"name": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Name of the check.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"phase": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Running, Successful, Failed, Inconclusive or Errored.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"dryRun": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Whether its verdict changes nothing.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+					"startedAt": {
+						SchemaProps: spec.SchemaProps{
+							Description: "When it began.",
+							Ref:         ref(metav1.MicroTime{}.OpenAPIModelName()),
+						},
+					},
+					"measuredAt": {
+						SchemaProps: spec.SchemaProps{
+							Description: "When it was last measured.",
+							Ref:         ref(metav1.MicroTime{}.OpenAPIModelName()),
+						},
+					},
+					"successful": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Measurements that were judged, by outcome.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"failed": {
+						SchemaProps: spec.SchemaProps{
+							Type:   []string{"integer"},
+							Format: "int32",
+						},
+					},
+					"inconclusive": {
+						SchemaProps: spec.SchemaProps{
+							Type:   []string{"integer"},
+							Format: "int32",
+						},
+					},
+					"consecutiveErrors": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Errors one after the other, up to now.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"value": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The last result, or what went wrong.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+				},
+				Required: []string{"stage", "name", "phase", "startedAt"},
+			},
+		},
+		Dependencies: []string{
+			metav1.MicroTime{}.OpenAPIModelName()},
+	}
+}
+
 func schema_redstartdev_redstart_api_v1alpha1_AuthSpec(ref common.ReferenceCallback) common.OpenAPIDefinition {
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
@@ -23811,6 +24028,51 @@ func schema_redstartdev_redstart_api_v1alpha1_ClusterView(ref common.ReferenceCa
 	}
 }
 
+func schema_redstartdev_redstart_api_v1alpha1_CommandStatus(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "CommandStatus answers a command.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"command": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The command as it was given.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"time": {
+						SchemaProps: spec.SchemaProps{
+							Description: "When it was seen.",
+							Ref:         ref(metav1.Time{}.OpenAPIModelName()),
+						},
+					},
+					"accepted": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Whether it was followed.",
+							Default:     false,
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+					"message": {
+						SchemaProps: spec.SchemaProps{
+							Description: "What it did, or why it was refused.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+				},
+				Required: []string{"command", "time", "accepted"},
+			},
+		},
+		Dependencies: []string{
+			metav1.Time{}.OpenAPIModelName()},
+	}
+}
+
 func schema_redstartdev_redstart_api_v1alpha1_DurabilitySpec(ref common.ReferenceCallback) common.OpenAPIDefinition {
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
@@ -23975,6 +24237,33 @@ func schema_redstartdev_redstart_api_v1alpha1_FailoverStatus(ref common.Referenc
 	}
 }
 
+func schema_redstartdev_redstart_api_v1alpha1_GatewayRouting(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "GatewayRouting is a route of the Gateway API.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"httpRouteName": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Name of an HTTPRoute.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"grpcRouteName": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Name of a GRPCRoute.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+				},
+			},
+		},
+	}
+}
+
 func schema_redstartdev_redstart_api_v1alpha1_GatewaySpec(ref common.ReferenceCallback) common.OpenAPIDefinition {
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
@@ -23992,6 +24281,61 @@ func schema_redstartdev_redstart_api_v1alpha1_GatewaySpec(ref common.ReferenceCa
 				},
 			},
 		},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_HTTPCheck(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "HTTPCheck is a request. Its result has status (a number), body (text) and json (the body, if it is JSON).",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"url": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Where to, http:// or https://.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"method": {
+						SchemaProps: spec.SchemaProps{
+							Description: "GET, HEAD or POST. Default: GET.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"headers": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "Headers to send.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.HeaderValue{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+					"timeout": {
+						SchemaProps: spec.SchemaProps{
+							Description: "How long the answer may take, 100ms to 1m. Default: 5s.",
+							Ref:         ref(metav1.Duration{}.OpenAPIModelName()),
+						},
+					},
+				},
+				Required: []string{"url"},
+			},
+		},
+		Dependencies: []string{
+			metav1.Duration{}.OpenAPIModelName(), v1alpha1.HeaderValue{}.OpenAPIModelName()},
 	}
 }
 
@@ -24084,6 +24428,135 @@ func schema_redstartdev_redstart_api_v1alpha1_HandoverStatus(ref common.Referenc
 					},
 				},
 				Required: []string{"id", "phase"},
+			},
+		},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_HeaderModifier(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "HeaderModifier changes headers, as the filter of a Gateway API HTTPRoute does.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"set": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "Headers to set, replacing those that are there.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.HeaderValue{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+					"add": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "Headers to add.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.HeaderValue{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+					"remove": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "Names of headers to remove.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			v1alpha1.HeaderValue{}.OpenAPIModelName()},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_HeaderValue(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "HeaderValue is one header.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"name": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Its name.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"value": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Its value.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+				},
+				Required: []string{"name", "value"},
+			},
+		},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_IngressRouting(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "IngressRouting is an Ingress.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"name": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Name of the Ingress.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"classType": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Class whose script is used: nginx, higress, alb, mse, or one that a ConfigMap adds. Default: nginx.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+				},
+				Required: []string{"name"},
 			},
 		},
 	}
@@ -24283,6 +24756,44 @@ func schema_redstartdev_redstart_api_v1alpha1_NetworkPolicySpec(ref common.Refer
 	}
 }
 
+func schema_redstartdev_redstart_api_v1alpha1_NetworkReference(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "NetworkReference names an object that routes requests.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"apiVersion": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Its API, for example networking.istio.io/v1beta1.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"kind": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Its kind, for example VirtualService.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"name": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Its name.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+				},
+				Required: []string{"apiVersion", "kind", "name"},
+			},
+		},
+	}
+}
+
 func schema_redstartdev_redstart_api_v1alpha1_OpenSlot(ref common.ReferenceCallback) common.OpenAPIDefinition {
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
@@ -24306,6 +24817,35 @@ func schema_redstartdev_redstart_api_v1alpha1_OpenSlot(ref common.ReferenceCallb
 					},
 				},
 				Required: []string{"slot", "nodeID"},
+			},
+		},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_PathMatch(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "PathMatch describes paths.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"type": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Exact, PathPrefix or RegularExpression. Default: PathPrefix.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"value": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The path, beginning with \"/\" unless it is a regular expression.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+				},
+				Required: []string{"value"},
 			},
 		},
 	}
@@ -24349,6 +24889,92 @@ func schema_redstartdev_redstart_api_v1alpha1_PodMetadata(ref common.ReferenceCa
 						},
 					},
 				},
+			},
+		},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_PodMetadataPatch(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "PodMetadataPatch is added to pods of the new version.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"labels": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Labels to add.",
+							Type:        []string{"object"},
+							AdditionalProperties: &spec.SchemaOrBool{
+								Allows: true,
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+					"annotations": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Annotations to add.",
+							Type:        []string{"object"},
+							AdditionalProperties: &spec.SchemaOrBool{
+								Allows: true,
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+				},
+			},
+		},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_PrometheusCheck(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "PrometheusCheck is a query.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"address": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Address of the server, http:// or https://.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"query": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The query. Its result is a number, or the list of the numbers of a vector. {{namespace}}, {{service}}, {{canaryService}} and {{route}} stand for those of the first trafficRouting.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"template": {
+						SchemaProps: spec.SchemaProps{
+							Description: "A query that Redstart knows: success-rate (share of requests to the new version that were answered without a server error, 0 to 1) or p99 (time in which 99 % of them were answered, in seconds), of the embedded gateway's metrics.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"threshold": {
+						SchemaProps: spec.SchemaProps{
+							Description: "What a template demands: at least this success rate (default 0.99), at most these seconds (default 1).",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+				},
+				Required: []string{"address"},
 			},
 		},
 	}
@@ -24888,6 +25514,72 @@ func schema_redstartdev_redstart_api_v1alpha1_RedisStatus(ref common.ReferenceCa
 	}
 }
 
+func schema_redstartdev_redstart_api_v1alpha1_ReleaseStatus(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "ReleaseStatus is one release.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"number": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Number of the release, from 1.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int64",
+						},
+					},
+					"revision": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Version.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"image": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Image of the first container of the version.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"outcome": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Initial, Completed, Aborted or Superseded.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"startedAt": {
+						SchemaProps: spec.SchemaProps{
+							Description: "When it began.",
+							Ref:         ref(metav1.Time{}.OpenAPIModelName()),
+						},
+					},
+					"endedAt": {
+						SchemaProps: spec.SchemaProps{
+							Description: "When it ended.",
+							Ref:         ref(metav1.Time{}.OpenAPIModelName()),
+						},
+					},
+					"message": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Why it ended like this.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+				},
+				Required: []string{"number", "revision", "outcome", "endedAt"},
+			},
+		},
+		Dependencies: []string{
+			metav1.Time{}.OpenAPIModelName()},
+	}
+}
+
 func schema_redstartdev_redstart_api_v1alpha1_ReplicaStatus(ref common.ReferenceCallback) common.OpenAPIDefinition {
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
@@ -24928,6 +25620,761 @@ func schema_redstartdev_redstart_api_v1alpha1_ReplicaStatus(ref common.Reference
 				Required: []string{"address", "online", "offset", "lagSeconds"},
 			},
 		},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_Rollout(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "Rollout releases new versions of one workload step by step.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"kind": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"apiVersion": {
+						SchemaProps: spec.SchemaProps{
+							Description: "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"metadata": {
+						SchemaProps: spec.SchemaProps{
+							Default: map[string]interface{}{},
+							Ref:     ref(metav1.ObjectMeta{}.OpenAPIModelName()),
+						},
+					},
+					"spec": {
+						SchemaProps: spec.SchemaProps{
+							Description: "What is wanted.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1alpha1.RolloutSpec{}.OpenAPIModelName()),
+						},
+					},
+					"status": {
+						SchemaProps: spec.SchemaProps{
+							Description: "What was last seen.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1alpha1.RolloutStatus{}.OpenAPIModelName()),
+						},
+					},
+				},
+				Required: []string{"spec"},
+			},
+		},
+		Dependencies: []string{
+			metav1.ObjectMeta{}.OpenAPIModelName(), v1alpha1.RolloutSpec{}.OpenAPIModelName(), v1alpha1.RolloutStatus{}.OpenAPIModelName()},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_RolloutAnalysis(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "RolloutAnalysis is the checks beside those of the steps.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"before": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "Checks that must pass before the first step.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.AnalysisCheck{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+					"background": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "Checks that are made for as long as the steps last. A count ends them earlier.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.AnalysisCheck{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+					"after": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "Checks that must pass after the last step, before the old pods are replaced.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.AnalysisCheck{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			v1alpha1.AnalysisCheck{}.OpenAPIModelName()},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_RolloutList(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "RolloutList is a list of Rollout.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"kind": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"apiVersion": {
+						SchemaProps: spec.SchemaProps{
+							Description: "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"metadata": {
+						SchemaProps: spec.SchemaProps{
+							Default: map[string]interface{}{},
+							Ref:     ref(metav1.ListMeta{}.OpenAPIModelName()),
+						},
+					},
+					"items": {
+						SchemaProps: spec.SchemaProps{
+							Type: []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.Rollout{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+				},
+				Required: []string{"items"},
+			},
+		},
+		Dependencies: []string{
+			metav1.ListMeta{}.OpenAPIModelName(), v1alpha1.Rollout{}.OpenAPIModelName()},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_RolloutPause(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "RolloutPause is a wait.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"duration": {
+						SchemaProps: spec.SchemaProps{
+							Description: "How long, 1s to 720h. Default: until somebody approves.",
+							Ref:         ref(metav1.Duration{}.OpenAPIModelName()),
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			metav1.Duration{}.OpenAPIModelName()},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_RolloutSpec(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "RolloutSpec is how new versions of a workload are released.\n\nThe rules say the same as rollout_validate.go.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"workloadRef": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The workload whose new versions are released. It cannot be changed later.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1alpha1.WorkloadReference{}.OpenAPIModelName()),
+						},
+					},
+					"strategy": {
+						SchemaProps: spec.SchemaProps{
+							Description: "How: exactly one of canary, blueGreen and partition.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1alpha1.RolloutStrategy{}.OpenAPIModelName()),
+						},
+					},
+					"paused": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Whether to stay where it is: nothing is moved, neither pods nor traffic, until it is false again.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+					"disabled": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Whether to let go of the workload: a release that goes on is left as deletionPolicy says, and changes of the workload roll out by themselves, as if there were no Rollout.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+					"analysis": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Checks beside those of the steps.",
+							Ref:         ref(v1alpha1.RolloutAnalysis{}.OpenAPIModelName()),
+						},
+					},
+					"onFailure": {
+						SchemaProps: spec.SchemaProps{
+							Description: "What to do when a check fails, or pods do not become ready in time: rollback or pause. Default: rollback.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"stepDeadline": {
+						SchemaProps: spec.SchemaProps{
+							Description: "How long the pods of one step may take to become ready, 1s to 24h. Default: 10m.",
+							Ref:         ref(metav1.Duration{}.OpenAPIModelName()),
+						},
+					},
+					"maxDuration": {
+						SchemaProps: spec.SchemaProps{
+							Description: "How long a release may take from its start to its last step, pauses included, 1s to 720h. Default: for ever.",
+							Ref:         ref(metav1.Duration{}.OpenAPIModelName()),
+						},
+					},
+					"watchConfig": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Whether a change of a ConfigMap or Secret that the pod template refers to is a new version too.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+					"deletionPolicy": {
+						SchemaProps: spec.SchemaProps{
+							Description: "What to do with a release that goes on when the Rollout is deleted or disabled: Keep leaves the workload as it is, held, with all traffic on the old version; Promote lets the new version roll out; Rollback gives the workload the template of the old one. Default: Keep.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"historyLimit": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Releases that are remembered, and that redstart rollout undo can return to, 1 to 50. Default: 10.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"rollbackWindow": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Going back to one of this many last versions skips the steps, 0 to 50. Default: 0, none.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+				},
+				Required: []string{"workloadRef", "strategy"},
+			},
+		},
+		Dependencies: []string{
+			metav1.Duration{}.OpenAPIModelName(), v1alpha1.RolloutAnalysis{}.OpenAPIModelName(), v1alpha1.RolloutStrategy{}.OpenAPIModelName(), v1alpha1.WorkloadReference{}.OpenAPIModelName()},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_RolloutStatus(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "RolloutStatus is what was last seen of a Rollout.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"observedGeneration": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Generation of the spec that this status speaks of.",
+							Type:        []string{"integer"},
+							Format:      "int64",
+						},
+					},
+					"strategy": {
+						SchemaProps: spec.SchemaProps{
+							Description: "canary, blueGreen or partition.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"phase": {
+						SchemaProps: spec.SchemaProps{
+							Description: "One word for people: Waiting, Healthy, Progressing, Paused, Promoting, RollingBack, Aborted, Disabled, Terminating.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"message": {
+						SchemaProps: spec.SchemaProps{
+							Description: "What it does or waits for, for people.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"conditions": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-map-keys": []interface{}{
+									"type",
+								},
+								"x-kubernetes-list-type":       "map",
+								"x-kubernetes-patch-merge-key": "type",
+								"x-kubernetes-patch-strategy":  "merge",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "Conditions: Ready, Progressing, TrafficRouted.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(metav1.Condition{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+					"stableRevision": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The version that is released and serves, a hash of its pod template.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"canaryRevision": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The version that is being released, or was given up.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"pendingRevision": {
+						SchemaProps: spec.SchemaProps{
+							Description: "A still newer version that waits until this one is out of the way.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"stablePodHash": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Value of the label that tells the stable pods apart.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"currentStep": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The step that it is at, from 1; 0 without a release.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"stepState": {
+						SchemaProps: spec.SchemaProps{
+							Description: "What it does at this step: Preparing, Upgrading, Routing, Analyzing, Waiting or Approved; while Promoting, Expanding, Routing, Analyzing, Keeping, Replacing, Restoring, Draining or Cleaning; while RollingBack, StableFirst, Draining, Cleaning or Reverting. Writing Approved here (through the status subresource) approves the step.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"stepStateSince": {
+						SchemaProps: spec.SchemaProps{
+							Description: "When it began to do this.",
+							Ref:         ref(metav1.Time{}.OpenAPIModelName()),
+						},
+					},
+					"progress": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The step of all steps, as \"2/4\".",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"startedAt": {
+						SchemaProps: spec.SchemaProps{
+							Description: "When the release began.",
+							Ref:         ref(metav1.Time{}.OpenAPIModelName()),
+						},
+					},
+					"deadlineFrom": {
+						SchemaProps: spec.SchemaProps{
+							Description: "When the deadline of the pods of this step begins to count.",
+							Ref:         ref(metav1.Time{}.OpenAPIModelName()),
+						},
+					},
+					"pauseReason": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Why it is paused: Approval, Duration, User, Failure, Inconclusive or Spec.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"failureReason": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Why it is rolled back or was given up.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"traffic": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Share of the traffic of the new version, as \"20%\", with \"matches\" where requests are chosen by what they are.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"route": {
+						SchemaProps: spec.SchemaProps{
+							Description: "What the routes were last told.",
+							Ref:         ref(v1alpha1.RouteStatus{}.OpenAPIModelName()),
+						},
+					},
+					"stable": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Pods of the old version.",
+							Ref:         ref(v1alpha1.VersionStatus{}.OpenAPIModelName()),
+						},
+					},
+					"canary": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Pods of the new version.",
+							Ref:         ref(v1alpha1.VersionStatus{}.OpenAPIModelName()),
+						},
+					},
+					"stepsHash": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Hash of the steps that the release follows.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"trafficRoutings": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "The trafficRoutings that the release began with, and restores at its end.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.TrafficRouting{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+					"configHash": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Hash of the ConfigMaps and Secrets that the pod template refers to.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"analysis": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "The checks of this release.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.AnalysisStatus{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+					"lastCommand": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The last command that was given by the annotation redstart.dev/rollout-command.",
+							Ref:         ref(v1alpha1.CommandStatus{}.OpenAPIModelName()),
+						},
+					},
+					"history": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "Releases, the newest first.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.ReleaseStatus{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			metav1.Condition{}.OpenAPIModelName(), metav1.Time{}.OpenAPIModelName(), v1alpha1.AnalysisStatus{}.OpenAPIModelName(), v1alpha1.CommandStatus{}.OpenAPIModelName(), v1alpha1.ReleaseStatus{}.OpenAPIModelName(), v1alpha1.RouteStatus{}.OpenAPIModelName(), v1alpha1.TrafficRouting{}.OpenAPIModelName(), v1alpha1.VersionStatus{}.OpenAPIModelName()},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_RolloutStep(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "RolloutStep is one step.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"name": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Name for people. Default: none.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"replicas": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Pods of the new version, as a number or as a percentage of the size of the workload, rounded up. Default: those that the traffic needs, and never fewer than in the step before.",
+							Ref:         ref(intstr.IntOrString{}.OpenAPIModelName()),
+						},
+					},
+					"traffic": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Share of the traffic that the new version gets, 0% to 100%. Default: that of the step before; 0% in a step with matches.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"matches": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "Requests that go to the new version, all else to the old one: those that one of these describes.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.RouteMatch{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+					"requestHeaderModifier": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Changes of the headers of requests that go to the new version.",
+							Ref:         ref(v1alpha1.HeaderModifier{}.OpenAPIModelName()),
+						},
+					},
+					"analysis": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "Checks that must pass before the step is done.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.AnalysisCheck{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+					"pause": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Wait before the next step: for duration, or for an approval. Default: no wait.",
+							Ref:         ref(v1alpha1.RolloutPause{}.OpenAPIModelName()),
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			intstr.IntOrString{}.OpenAPIModelName(), v1alpha1.AnalysisCheck{}.OpenAPIModelName(), v1alpha1.HeaderModifier{}.OpenAPIModelName(), v1alpha1.RolloutPause{}.OpenAPIModelName(), v1alpha1.RouteMatch{}.OpenAPIModelName()},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_RolloutStrategy(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "RolloutStrategy is one of three ways to release a version.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"canary": {
+						SchemaProps: spec.SchemaProps{
+							Description: "An extra Deployment takes the new version, step by step, while the old one stays full.",
+							Ref:         ref(v1alpha1.StrategySpec{}.OpenAPIModelName()),
+						},
+					},
+					"blueGreen": {
+						SchemaProps: spec.SchemaProps{
+							Description: "A full second Deployment takes the new version; traffic is switched; the old pods are kept for scaleDownDelay.",
+							Ref:         ref(v1alpha1.StrategySpec{}.OpenAPIModelName()),
+						},
+					},
+					"partition": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Pods are replaced in place, batch by batch.",
+							Ref:         ref(v1alpha1.StrategySpec{}.OpenAPIModelName()),
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			v1alpha1.StrategySpec{}.OpenAPIModelName()},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_RouteMatch(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "RouteMatch describes requests, as a match of a Gateway API HTTPRoute does. All that it says must be true.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"path": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The path of the request.",
+							Ref:         ref(v1alpha1.PathMatch{}.OpenAPIModelName()),
+						},
+					},
+					"headers": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "Headers of the request.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.ValueMatch{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+					"queryParams": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "Parameters of the query.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.ValueMatch{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			v1alpha1.PathMatch{}.OpenAPIModelName(), v1alpha1.ValueMatch{}.OpenAPIModelName()},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_RouteStatus(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "RouteStatus is what the routes were told.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"weight": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Share of the new version, 0 to 100.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"restored": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Whether the routes are as they were before the release.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+					"applied": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Whether every route has taken this.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+					"matchesOfStep": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The step whose matches are in the routes, from 1; 0 for none.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"since": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Since when.",
+							Ref:         ref(metav1.MicroTime{}.OpenAPIModelName()),
+						},
+					},
+				},
+				Required: []string{"weight", "since"},
+			},
+		},
+		Dependencies: []string{
+			metav1.MicroTime{}.OpenAPIModelName()},
 	}
 }
 
@@ -25518,6 +26965,76 @@ func schema_redstartdev_redstart_api_v1alpha1_StorageSpec(ref common.ReferenceCa
 	}
 }
 
+func schema_redstartdev_redstart_api_v1alpha1_StrategySpec(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "StrategySpec is the steps of a release, and what carries its traffic.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"steps": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "The steps, in order, 1 to 50. After the last one the new version takes the place of the old one.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.RolloutStep{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+					"trafficRoutings": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "What routes traffic to the workload, up to 8. Without it, traffic follows the number of pods; with partition it always does.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.TrafficRouting{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+					"patchPodTemplateMetadata": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Labels and annotations that the pods of the new version carry until it has taken the place of the old one.",
+							Ref:         ref(v1alpha1.PodMetadataPatch{}.OpenAPIModelName()),
+						},
+					},
+					"failureThreshold": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Pods of a step that need not be ready, as a number or as a percentage of the step's pods. Default: 0.",
+							Ref:         ref(intstr.IntOrString{}.OpenAPIModelName()),
+						},
+					},
+					"scaleDownDelay": {
+						SchemaProps: spec.SchemaProps{
+							Description: "How long blueGreen keeps the old pods after the switch, 0s to 168h; going back is immediate as long. Default: 30s.",
+							Ref:         ref(metav1.Duration{}.OpenAPIModelName()),
+						},
+					},
+				},
+				Required: []string{"steps"},
+			},
+		},
+		Dependencies: []string{
+			metav1.Duration{}.OpenAPIModelName(), intstr.IntOrString{}.OpenAPIModelName(), v1alpha1.PodMetadataPatch{}.OpenAPIModelName(), v1alpha1.RolloutStep{}.OpenAPIModelName(), v1alpha1.TrafficRouting{}.OpenAPIModelName()},
+	}
+}
+
 func schema_redstartdev_redstart_api_v1alpha1_TLSSpec(ref common.ReferenceCallback) common.OpenAPIDefinition {
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
@@ -25544,6 +27061,67 @@ func schema_redstartdev_redstart_api_v1alpha1_TLSSpec(ref common.ReferenceCallba
 				Required: []string{"secretName"},
 			},
 		},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_TrafficRouting(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "TrafficRouting is a Service of the workload and the objects that route requests to it.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"service": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Name of the Service of the workload. The new version gets one of its own, named SERVICE-canary.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"gracePeriodSeconds": {
+						SchemaProps: spec.SchemaProps{
+							Description: "How long the gateway may take to follow a change, in seconds, 0 to 600. Default: 3.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"ingress": {
+						SchemaProps: spec.SchemaProps{
+							Description: "An Ingress.",
+							Ref:         ref(v1alpha1.IngressRouting{}.OpenAPIModelName()),
+						},
+					},
+					"gateway": {
+						SchemaProps: spec.SchemaProps{
+							Description: "A route of the Gateway API.",
+							Ref:         ref(v1alpha1.GatewayRouting{}.OpenAPIModelName()),
+						},
+					},
+					"customNetworkRefs": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "Objects of any other kind that a Lua script knows how to change, up to 8.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.NetworkReference{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+				},
+				Required: []string{"service"},
+			},
+		},
+		Dependencies: []string{
+			v1alpha1.GatewayRouting{}.OpenAPIModelName(), v1alpha1.IngressRouting{}.OpenAPIModelName(), v1alpha1.NetworkReference{}.OpenAPIModelName()},
 	}
 }
 
@@ -25578,6 +27156,119 @@ func schema_redstartdev_redstart_api_v1alpha1_UserSpec(ref common.ReferenceCallb
 					},
 				},
 				Required: []string{"name"},
+			},
+		},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_ValueMatch(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "ValueMatch describes a header or a parameter.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"type": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Exact or RegularExpression. Default: Exact.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"name": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Its name.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"value": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Its value.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+				},
+				Required: []string{"name", "value"},
+			},
+		},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_VersionStatus(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "VersionStatus counts pods of one version.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"wanted": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Pods that are wanted.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"pods": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Pods that exist.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"ready": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Pods that are ready.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+				},
+				Required: []string{"wanted", "pods", "ready"},
+			},
+		},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_WorkloadReference(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "WorkloadReference names a workload in the namespace of the Rollout.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"apiVersion": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The API of the workload: apps/v1.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"kind": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Deployment, StatefulSet or DaemonSet.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"name": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Name of the workload.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+				},
+				Required: []string{"apiVersion", "kind", "name"},
 			},
 		},
 	}

@@ -12,6 +12,12 @@ func validateRedis(r *v1alpha1.Redis) []fieldProblem {
 	return fromFieldErrors(r.Validate())
 }
 
+// validateRollout checks a Rollout likewise.
+func validateRollout(r *v1alpha1.Rollout) []fieldProblem {
+	r.Default()
+	return fromFieldErrors(r.Validate())
+}
+
 func fromFieldErrors(list field.ErrorList) []fieldProblem {
 	var out []fieldProblem
 	for _, e := range list {
