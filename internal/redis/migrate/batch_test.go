@@ -150,3 +150,28 @@ func TestOpenings(t *testing.T) {
 		}
 	}
 }
+
+func TestHeard(t *testing.T) {
+	with := func(id string, epoch, otherEpoch int64, other string) View {
+		v := viewOf(id, epoch, nil, nil)
+		v.View.Nodes = append(v.View.Nodes, v1alpha1.ClusterNode{ID: other, Role: v1alpha1.RoleMaster, ConfigEpoch: otherEpoch})
+		return v
+	}
+	for _, test := range []struct {
+		name   string
+		source View
+		target View
+		ok     bool
+	}{
+		{"the target knows", with("s", 5, 0, "t"), with("t", 2, 5, "s"), true},
+		{"the target is higher", with("s", 5, 7, "t"), with("t", 7, 5, "s"), true},
+		{"the source has taken slots and the target has not heard", with("s", 5, 4, "t"), with("t", 4, 3, "s"), false},
+		{"both have the same epoch", with("s", 5, 5, "t"), with("t", 5, 5, "s"), false},
+		{"the target does not know the source", with("s", 5, 0, "t"), viewOf("t", 2, nil, nil), false},
+		{"the source does not answer", View{ID: "s", Err: errors.New("refused")}, with("t", 2, 5, "s"), false},
+	} {
+		if err := heard([]View{test.source, test.target}, "s", "t"); (err == nil) != test.ok {
+			t.Errorf("%s: %v", test.name, err)
+		}
+	}
+}

@@ -43,6 +43,9 @@ func (r *run) chunk(ctx context.Context, p *pair, slots []int) error {
 
 // move takes slots through all steps of the protocol.
 func (r *run) move(ctx context.Context, source, target *node, slots []int) error {
+	if err := heard(r.cluster.Views(), source.id, target.id); err != nil {
+		return err
+	}
 	slots, keys, err := r.listMovable(ctx, source, slots)
 	if err != nil || len(slots) == 0 {
 		return err
@@ -177,6 +180,10 @@ func (c *Cluster) disagreement(moves []v1alpha1.SlotMove, left v1alpha1.SlotSet)
 			want := m.Slots.Minus(left)
 			if n := v.View.Node(to.id); n == nil || len(want.Minus(n.Slots)) > 0 {
 				return fmt.Errorf("slots %s moved to %s, but %s does not know yet", want, to.addr, v.Address)
+			}
+			// Who moves these slots on must know the epoch that they were taken under; see heard.
+			if epoch := epochOf(c.Views(), to.id); v.View.Node(to.id).ConfigEpoch < epoch {
+				return fmt.Errorf("%s has not heard of the config epoch %d of %s", v.Address, epoch, to.addr)
 			}
 			if open := openOf(v).Intersect(want); len(open) > 0 {
 				return fmt.Errorf("slots %s moved to %s, but %s still has them open", open, to.addr, v.Address)

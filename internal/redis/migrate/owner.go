@@ -85,3 +85,38 @@ func (c *Cluster) masters() []*node {
 	}
 	return out
 }
+
+// heard is nil when the target knows the config epoch of the source and has another one. Only then does it take slots
+// under an epoch above the source's. Otherwise the source's claim, still on its way in some message, would win later: the
+// target would drop the slots, and the keys that have moved with them.
+func heard(views []View, source, target string) error {
+	var from, to, seen *v1alpha1.ClusterNode
+	for _, v := range views {
+		switch {
+		case v.Err != nil:
+		case v.ID == source:
+			from = v.View.Myself()
+		case v.ID == target:
+			to, seen = v.View.Myself(), v.View.Node(source)
+		}
+	}
+	switch {
+	case from == nil || to == nil:
+		return fmt.Errorf("%s or %s does not answer", source, target)
+	case seen == nil || seen.ConfigEpoch < from.ConfigEpoch:
+		return fmt.Errorf("node %s has not heard of the config epoch %d of node %s", target, from.ConfigEpoch, source)
+	case to.ConfigEpoch == from.ConfigEpoch:
+		return fmt.Errorf("nodes %s and %s have the same config epoch, %d", target, source, from.ConfigEpoch)
+	}
+	return nil
+}
+
+// epochOf is the config epoch that a node itself says it has, 0 where it does not answer.
+func epochOf(views []View, id string) int64 {
+	for _, v := range views {
+		if v.ID == id && v.Err == nil && v.View.Myself() != nil {
+			return v.View.Myself().ConfigEpoch
+		}
+	}
+	return 0
+}
