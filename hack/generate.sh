@@ -12,7 +12,8 @@ go -C tools build -o "$tools/" k8s.io/kube-openapi/cmd/openapi-gen sigs.k8s.io/c
 
 api=redstart.dev/redstart/api/v1alpha1
 "$tools/controller-gen" object:headerFile=hack/boilerplate.go.txt paths=./api/...
-"$tools/controller-gen" crd:generateEmbeddedObjectMeta=true paths=./api/... output:crd:dir=config/crd
+# Descriptions are cut, or kubectl apply could not keep its copy of the CRD in an annotation; docs/redis-resource.md has ours in full.
+"$tools/controller-gen" crd:generateEmbeddedObjectMeta=true,maxDescLen=250 paths=./api/... output:crd:dir=config/crd
 
 "$tools/openapi-gen" \
 	--go-header-file hack/boilerplate.go.txt \

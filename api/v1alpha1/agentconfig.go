@@ -27,6 +27,9 @@ type AgentConfig struct {
 	// MinReplicasToWrite and MaxLagSeconds are spec.durability.
 	MinReplicasToWrite int32 `json:"minReplicasToWrite,omitempty"`
 	MaxLagSeconds      int32 `json:"maxLagSeconds,omitempty"`
+	// Announce is HOST:PORT by which clients outside the cluster reach a member, by the name of its pod. The members themselves
+	// go on to use the addresses of their pods.
+	Announce map[string]string `json:"announce,omitempty"`
 	// Config is spec.config with the operator's defaults folded in.
 	Config map[string]string `json:"config,omitempty"`
 }

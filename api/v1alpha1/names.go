@@ -78,6 +78,8 @@ const (
 	ConditionReplicasInSync = "ReplicasInSync"
 	// ConditionConfigApplied: every member runs with the wanted configuration.
 	ConditionConfigApplied = "ConfigApplied"
+	// ConditionSpecServed: every field of the spec takes effect; otherwise the message names those that do not, and why.
+	ConditionSpecServed = "SpecServed"
 	// ConditionProgressing: the operator is changing something.
 	ConditionProgressing = "Progressing"
 )
@@ -94,6 +96,9 @@ type HandoverRequest struct {
 
 // MembersName is the headless Service of the members of the Redis named name.
 func MembersName(name string) string { return name + "-members" }
+
+// ExternalName is the Service that leads clients outside the cluster to one member.
+func ExternalName(pod string) string { return pod + "-external" }
 
 // SentinelName is the StatefulSet and the Service of the Sentinels of the Redis named name.
 func SentinelName(name string) string { return name + "-sentinel" }

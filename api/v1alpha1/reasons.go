@@ -35,6 +35,17 @@ const (
 	// ReasonRestartNeeded (ConfigApplied): settings of the message take effect by the rolling restart that goes on.
 	ReasonRestartNeeded = "RestartNeeded"
 
+	// ReasonAllServed (SpecServed): every field of the spec takes effect.
+	ReasonAllServed = "AllServed"
+	// ReasonStorageNotGrown (SpecServed): the storage class does not let the volumes grow.
+	ReasonStorageNotGrown = "StorageNotGrown"
+	// ReasonNoPodMonitor (SpecServed): the cluster has no kind PodMonitor, or the operator may not make one.
+	ReasonNoPodMonitor = "NoPodMonitor"
+	// ReasonNoExternalAddress (SpecServed): a member has no address outside the cluster yet; the message says why.
+	ReasonNoExternalAddress = "NoExternalAddress"
+	// ReasonNotOnOneMachine (SpecServed): one machine cannot do what a field asks for; on Kubernetes it takes effect.
+	ReasonNotOnOneMachine = "NotOnOneMachine"
+
 	// ReasonIdle (Progressing): there is nothing to do.
 	ReasonIdle = "Idle"
 	// ReasonCreating (Progressing): members start for the first time.
@@ -45,6 +56,8 @@ const (
 	ReasonRestarting = "Restarting"
 	// ReasonRestartBlocked (Progressing): a rolling restart stopped, because a member does not come back.
 	ReasonRestartBlocked = "RestartBlocked"
+	// ReasonStorageGrowing (Progressing): the volumes of the members grow; no member restarts.
+	ReasonStorageGrowing = "StorageGrowing"
 	// ReasonHandingOver (Progressing): another member becomes master, as was asked for.
 	ReasonHandingOver = "HandingOver"
 	// ReasonNameTaken (Progressing): an object that the Redis needs exists and belongs to somebody else.
@@ -64,6 +77,8 @@ const (
 	EventHandoverFailed = "HandoverFailed"
 	// EventRestarting: the operator restarts a member; the message says why.
 	EventRestarting = "Restarting"
+	// EventStorageGrown: the operator asked for larger volumes.
+	EventStorageGrown = "StorageGrown"
 	// EventScaled: the number of members was changed.
 	EventScaled = "Scaled"
 )

@@ -68,13 +68,13 @@ type RedisList struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.replicasPerShard)",fieldPath=".replicasPerShard",message="not served yet; remove it"
 // +kubebuilder:validation:XValidation:rule="!has(self.users) || size(self.users) == 0",fieldPath=".users",message="not served yet; remove it"
 // +kubebuilder:validation:XValidation:rule="!has(self.tls)",fieldPath=".tls",message="not served yet; remove it"
-// +kubebuilder:validation:XValidation:rule="!has(self.networkPolicy)",fieldPath=".networkPolicy",message="not served yet; remove it"
+// +kubebuilder:validation:XValidation:rule="!has(self.service) || !has(self.service.external) || !has(self.mode) || !(self.mode in ['Sentinel', 'Cluster'])",fieldPath=".service",message="external is not served yet in modes Sentinel and Cluster; remove it, or write mode: Replication"
 // +kubebuilder:validation:XValidation:rule="!has(self.gateway)",fieldPath=".gateway",message="not served yet; remove it"
 // +kubebuilder:validation:XValidation:rule="!has(self.backup)",fieldPath=".backup",message="not served yet; remove it"
-// +kubebuilder:validation:XValidation:rule="(has(self.storage) && has(self.storage.ephemeral) && self.storage.ephemeral) == (has(oldSelf.storage) && has(oldSelf.storage.ephemeral) && oldSelf.storage.ephemeral)",fieldPath=".storage",message="apart from retain it cannot be changed; make another Redis"
-// +kubebuilder:validation:XValidation:rule="(has(self.storage) && has(self.storage.storageClassName) ? [self.storage.storageClassName] : []) == (has(oldSelf.storage) && has(oldSelf.storage.storageClassName) ? [oldSelf.storage.storageClassName] : [])",fieldPath=".storage",message="apart from retain it cannot be changed; make another Redis"
-// +kubebuilder:validation:XValidation:rule="(has(self.storage) && has(self.storage.accessModes) && size(self.storage.accessModes) > 0 ? self.storage.accessModes : ['ReadWriteOnce']) == (has(oldSelf.storage) && has(oldSelf.storage.accessModes) && size(oldSelf.storage.accessModes) > 0 ? oldSelf.storage.accessModes : ['ReadWriteOnce'])",fieldPath=".storage",message="apart from retain it cannot be changed; make another Redis"
-// +kubebuilder:validation:XValidation:rule="quantity(has(self.storage) && has(self.storage.size) ? string(self.storage.size) : '1Gi').compareTo(quantity(has(oldSelf.storage) && has(oldSelf.storage.size) ? string(oldSelf.storage.size) : '1Gi')) == 0",fieldPath=".storage",message="apart from retain it cannot be changed; make another Redis"
+// +kubebuilder:validation:XValidation:rule="(has(self.storage) && has(self.storage.ephemeral) && self.storage.ephemeral) == (has(oldSelf.storage) && has(oldSelf.storage.ephemeral) && oldSelf.storage.ephemeral)",fieldPath=".storage",message="apart from retain, and a larger size, it cannot be changed; make another Redis"
+// +kubebuilder:validation:XValidation:rule="(has(self.storage) && has(self.storage.storageClassName) ? [self.storage.storageClassName] : []) == (has(oldSelf.storage) && has(oldSelf.storage.storageClassName) ? [oldSelf.storage.storageClassName] : [])",fieldPath=".storage",message="apart from retain, and a larger size, it cannot be changed; make another Redis"
+// +kubebuilder:validation:XValidation:rule="(has(self.storage) && has(self.storage.accessModes) && size(self.storage.accessModes) > 0 ? self.storage.accessModes : ['ReadWriteOnce']) == (has(oldSelf.storage) && has(oldSelf.storage.accessModes) && size(oldSelf.storage.accessModes) > 0 ? oldSelf.storage.accessModes : ['ReadWriteOnce'])",fieldPath=".storage",message="apart from retain, and a larger size, it cannot be changed; make another Redis"
+// +kubebuilder:validation:XValidation:rule="quantity(has(self.storage) && has(self.storage.size) ? string(self.storage.size) : '1Gi').compareTo(quantity(has(oldSelf.storage) && has(oldSelf.storage.size) ? string(oldSelf.storage.size) : '1Gi')) >= 0",fieldPath=".storage",message="size: volumes cannot shrink; write the size that it has, or more, or make another Redis"
 type RedisSpec struct {
 	// How the members are arranged: Standalone, Replication, Sentinel or Cluster. It cannot be changed later.
 	// Default: Replication.
@@ -159,6 +159,33 @@ type RedisSpec struct {
 	PodSecurityContext *corev1.PodSecurityContext `json:"podSecurityContext,omitempty"`
 	// Labels and annotations that are added to every pod.
 	PodMetadata *PodMetadata `json:"podMetadata,omitempty"`
+	// Containers that run beside the server in every member's pod, as in a pod: an exporter, a shipper of logs. Sentinels
+	// have none. The names redis and agent and the ports 6379 and 9379 are taken.
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:XValidation:rule="self.all(c, !(c.name in ['agent', 'redis', 'sentinel']))",message="agent, redis and sentinel are Redstart's own containers; choose another name"
+	ExtraContainers []corev1.Container `json:"extraContainers,omitempty"`
+	// Containers that run to their end before the server starts, in every member's pod, as in a pod. The name agent is taken.
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:XValidation:rule="self.all(c, !(c.name in ['agent', 'redis', 'sentinel']))",message="agent, redis and sentinel are Redstart's own containers; choose another name"
+	InitContainers []corev1.Container `json:"initContainers,omitempty"`
+	// Volumes for the containers above and for extraVolumeMounts, as in a pod. The names data and redstart are taken; data may
+	// be mounted.
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:XValidation:rule="self.all(v, !(v.name in ['data', 'redstart']))",message="data and redstart are Redstart's own volumes; choose another name"
+	ExtraVolumes []corev1.Volume `json:"extraVolumes,omitempty"`
+	// Where extraVolumes are mounted in the server's container, as in a container. Nothing can be mounted at /data and
+	// /redstart, or below.
+	// +listType=map
+	// +listMapKey=mountPath
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:XValidation:rule="self.all(m, m.mountPath.startsWith('/') && m.mountPath != '/' && !(m.mountPath in ['/data', '/redstart']) && !m.mountPath.startsWith('/data/') && !m.mountPath.startsWith('/redstart/'))",message="expected an absolute path other than /, /data, /redstart and what is below them"
+	ExtraVolumeMounts []corev1.VolumeMount `json:"extraVolumeMounts,omitempty"`
 	// Seconds that a member may take to hand over and stop, 5 to 3600. Default: 60.
 	// +kubebuilder:validation:Minimum=5
 	// +kubebuilder:validation:Maximum=3600
@@ -214,7 +241,8 @@ type SentinelSpec struct {
 // StorageSpec says where a member keeps its data. It is either a volume claim or ephemeral.
 // +kubebuilder:validation:XValidation:rule="!has(self.ephemeral) || !self.ephemeral || !has(self.size) && !has(self.storageClassName) && (!has(self.accessModes) || size(self.accessModes) == 0) && !has(self.retain)",fieldPath=".ephemeral",message="data that lives and dies with the pod has no size, storageClassName, accessModes or retain; remove those, or ephemeral"
 type StorageSpec struct {
-	// Size of each member's volume. Default: 1Gi.
+	// Size of each member's volume. It can grow where the storage class allows it, without a restart, and not shrink.
+	// Default: 1Gi.
 	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).isGreaterThan(quantity('0'))",message="expected more than zero, for example 1Gi"
 	Size *resource.Quantity `json:"size,omitempty"`
 	// Storage class of the volumes. Default: the cluster's default class.
@@ -285,7 +313,12 @@ type DurabilitySpec struct {
 }
 
 // ServiceSpec describes the Services that clients use.
-// +kubebuilder:validation:XValidation:rule="!has(self.external)",fieldPath=".external",message="not served yet; remove it"
+// +kubebuilder:validation:XValidation:rule="!has(self.loadBalancerClass) || has(self.type) && self.type == 'LoadBalancer'",fieldPath=".loadBalancerClass",message="only for type LoadBalancer; write that, or remove it"
+// +kubebuilder:validation:XValidation:rule="!has(self.loadBalancerSourceRanges) || size(self.loadBalancerSourceRanges) == 0 || has(self.type) && self.type == 'LoadBalancer'",fieldPath=".loadBalancerSourceRanges",message="only for type LoadBalancer; write that, or remove it"
+// +kubebuilder:validation:XValidation:rule="!has(self.externalTrafficPolicy) || has(self.type) && self.type in ['NodePort', 'LoadBalancer']",fieldPath=".externalTrafficPolicy",message="only for types NodePort and LoadBalancer; write one of them, or remove it"
+// +kubebuilder:validation:XValidation:rule="!has(self.nodePorts) || has(self.type) && self.type in ['NodePort', 'LoadBalancer']",fieldPath=".nodePorts",message="only for types NodePort and LoadBalancer; write one of them, or remove it"
+// +kubebuilder:validation:XValidation:rule="!has(self.ipFamilies) || size(self.ipFamilies) < 2 || self.ipFamilies[0] != self.ipFamilies[1]",fieldPath=".ipFamilies",message="expected two different families, or one"
+// +kubebuilder:validation:XValidation:rule="!has(self.ipFamilies) || size(self.ipFamilies) < 2 || has(self.ipFamilyPolicy) && self.ipFamilyPolicy != 'SingleStack'",fieldPath=".ipFamilies",message="two families need ipFamilyPolicy PreferDualStack or RequireDualStack"
 type ServiceSpec struct {
 	// Type of the Services for writes and reads: ClusterIP, NodePort or LoadBalancer. Default: ClusterIP.
 	// +kubebuilder:validation:Enum=ClusterIP;NodePort;LoadBalancer
@@ -300,39 +333,126 @@ type ServiceSpec struct {
 	// +kubebuilder:validation:Pattern=`^[a-z]([-a-z0-9]*[a-z0-9])?$`
 	// +kubebuilder:validation:MaxLength=63
 	ReplicasName string `json:"replicasName,omitempty"`
+	// Class of the load balancers, for type LoadBalancer. Kubernetes lets it be set once.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	LoadBalancerClass *string `json:"loadBalancerClass,omitempty"`
+	// Networks that may connect through the load balancers, for type LoadBalancer, where its provider can do that.
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=43
+	// +kubebuilder:validation:XValidation:rule="self.all(e, isCIDR(e))",message="expected networks, for example 192.168.0.0/16"
+	LoadBalancerSourceRanges []string `json:"loadBalancerSourceRanges,omitempty"`
+	// Whether nodes forward to pods on other nodes, for types NodePort and LoadBalancer: Cluster, or Local, which keeps the
+	// clients' addresses. Default: Cluster.
+	// +kubebuilder:validation:Enum=Cluster;Local
+	ExternalTrafficPolicy corev1.ServiceExternalTrafficPolicy `json:"externalTrafficPolicy,omitempty"`
+	// Ports of the nodes, for types NodePort and LoadBalancer. Default: the cluster chooses.
+	NodePorts *NodePortsSpec `json:"nodePorts,omitempty"`
+	// Address families of all Services of the Redis: SingleStack, PreferDualStack or RequireDualStack. With the latter two the
+	// members listen on all addresses of their pods. Default: SingleStack.
+	// +kubebuilder:validation:Enum=SingleStack;PreferDualStack;RequireDualStack
+	IPFamilyPolicy corev1.IPFamilyPolicy `json:"ipFamilyPolicy,omitempty"`
+	// Families of all Services of the Redis, the first one first: IPv4 and IPv6. Default: as the cluster has it.
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=2
+	// +kubebuilder:validation:items:Enum=IPv4;IPv6
+	IPFamilies []corev1.IPFamily `json:"ipFamilies,omitempty"`
 	// Addresses of single members for clients outside the cluster.
 	External *ExternalSpec `json:"external,omitempty"`
 }
 
-// ExternalSpec gives every member an address of its own outside the cluster.
+// NodePortsSpec are ports of the nodes, in the cluster's range, which is 30000 to 32767 unless it was changed.
+// +kubebuilder:validation:XValidation:rule="!has(self.master) || !has(self.replicas) || self.master != self.replicas",fieldPath=".replicas",message="the Service for writes has this port; choose another"
+type NodePortsSpec struct {
+	// Port of the Service for writes.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	Master *int32 `json:"master,omitempty"`
+	// Port of the Service for reads.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	Replicas *int32 `json:"replicas,omitempty"`
+}
+
+// ExternalSpec gives every member an address of its own outside the cluster: a Service POD-external, whose address the member
+// announces to clients (INFO, ROLE) and the status tells. It is not served yet in modes Sentinel and Cluster, where the members
+// know each other by what they announce.
+// +kubebuilder:validation:XValidation:rule="!has(self.loadBalancerClass) || self.type == 'LoadBalancer'",fieldPath=".loadBalancerClass",message="only for type LoadBalancer; write that, or remove it"
+// +kubebuilder:validation:XValidation:rule="!has(self.loadBalancerSourceRanges) || size(self.loadBalancerSourceRanges) == 0 || self.type == 'LoadBalancer'",fieldPath=".loadBalancerSourceRanges",message="only for type LoadBalancer; write that, or remove it"
 type ExternalSpec struct {
 	// Type of the Service of each member: NodePort or LoadBalancer.
 	// +kubebuilder:validation:Enum=NodePort;LoadBalancer
 	Type corev1.ServiceType `json:"type"`
-}
-
-// NetworkPolicySpec says who may connect.
-type NetworkPolicySpec struct {
-	// Whether a NetworkPolicy is made.
-	Enabled bool `json:"enabled,omitempty"`
-	// Peers that may connect, besides the members, the Sentinels and the operator.
+	// Host that clients are told, for example a DNS name of all nodes. Default: the address of the load balancer, or of the node
+	// that the member runs on.
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9]([-A-Za-z0-9.:]*[A-Za-z0-9])?$`
+	// +kubebuilder:validation:MaxLength=253
+	Host string `json:"host,omitempty"`
+	// Annotations of the Services.
+	Annotations map[string]string `json:"annotations,omitempty"`
+	// Class of the load balancers. Kubernetes lets it be set once.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	LoadBalancerClass *string `json:"loadBalancerClass,omitempty"`
+	// Networks that may connect through the load balancers, where their provider can do that.
 	// +listType=atomic
-	AllowFrom []NetworkPolicyPeer `json:"allowFrom,omitempty"`
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=43
+	// +kubebuilder:validation:XValidation:rule="self.all(e, isCIDR(e))",message="expected networks, for example 192.168.0.0/16"
+	LoadBalancerSourceRanges []string `json:"loadBalancerSourceRanges,omitempty"`
 }
 
-// NetworkPolicyPeer selects pods that may connect, as in a NetworkPolicy.
+// NetworkPolicySpec says who may connect. Nothing is said about what the pods themselves connect to.
+type NetworkPolicySpec struct {
+	// Whether a NetworkPolicy is made. The members, the Sentinels, the operator and the kubelets may then connect, and
+	// nobody else but the peers below. On one machine it has no effect, and a warning and the condition SpecServed say so.
+	Enabled bool `json:"enabled,omitempty"`
+	// Peers that may connect to the members, and in mode Sentinel to the Sentinels.
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	AllowFrom []NetworkPolicyPeer `json:"allowFrom,omitempty"`
+	// Peers that may read the metrics, at port 9379: your Prometheus.
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	AllowMetricsFrom []NetworkPolicyPeer `json:"allowMetricsFrom,omitempty"`
+}
+
+// NetworkPolicyPeer selects who may connect, as in a NetworkPolicy: pods, or a network.
+// +kubebuilder:validation:XValidation:rule="has(self.podSelector) || has(self.namespaceSelector) || has(self.ipBlock)",message="expected podSelector, namespaceSelector or ipBlock; {podSelector: {}} is every pod of the namespace"
+// +kubebuilder:validation:XValidation:rule="!has(self.ipBlock) || !has(self.podSelector) && !has(self.namespaceSelector)",fieldPath=".ipBlock",message="a network has no pods; write podSelector and namespaceSelector as another peer"
 type NetworkPolicyPeer struct {
-	// Labels of the pods.
+	// Labels of the pods, in the namespaces of namespaceSelector, or in that of the Redis.
 	PodSelector *metav1.LabelSelector `json:"podSelector,omitempty"`
 	// Labels of the namespaces.
 	NamespaceSelector *metav1.LabelSelector `json:"namespaceSelector,omitempty"`
+	// A network outside the cluster.
+	IPBlock *IPBlock `json:"ipBlock,omitempty"`
+}
+
+// IPBlock is a network, but for some parts of it.
+// +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || !has(self.except) || self.except.all(e, !isCIDR(e) || cidr(self.cidr).containsCIDR(e) && cidr(self.cidr).prefixLength() < cidr(e).prefixLength())",fieldPath=".except",message="expected parts of cidr"
+type IPBlock struct {
+	// The network, for example 192.168.0.0/16 or 2001:db8::/32.
+	// +kubebuilder:validation:MaxLength=43
+	// +kubebuilder:validation:XValidation:rule="isCIDR(self)",message="expected a network, for example 192.168.0.0/16"
+	CIDR string `json:"cidr"`
+	// Parts of it that may not connect.
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MaxLength=43
+	// +kubebuilder:validation:XValidation:rule="self.all(e, isCIDR(e))",message="expected networks, for example 192.168.7.0/24"
+	Except []string `json:"except,omitempty"`
 }
 
 // MetricsSpec describes Prometheus metrics.
 type MetricsSpec struct {
-	// Whether a PodMonitor is made.
-	// +kubebuilder:validation:XValidation:rule="!self",message="not served yet; remove it"
+	// Whether a PodMonitor is made, by which the Prometheus operator finds the pods. Where the cluster does not know the kind,
+	// the condition SpecServed says so.
 	PodMonitor bool `json:"podMonitor,omitempty"`
+	// Labels of the PodMonitor, should your Prometheus select by them, for example release: prometheus.
+	// +kubebuilder:validation:MaxProperties=32
+	PodMonitorLabels map[string]string `json:"podMonitorLabels,omitempty"`
 }
 
 // GatewaySpec describes the proxy in front of the members.

@@ -9,7 +9,7 @@ type RedisStatus struct {
 	// One word for people: Pending, Creating, Ready, Degraded, FailingOver, Updating, Scaling, Failed. Programs read
 	// the conditions.
 	Phase Phase `json:"phase,omitempty"`
-	// Conditions: Ready, MasterAvailable, ReplicasInSync, ConfigApplied, Progressing.
+	// Conditions: Ready, MasterAvailable, ReplicasInSync, ConfigApplied, SpecServed, Progressing.
 	// +listType=map
 	// +listMapKey=type
 	// +patchStrategy=merge
@@ -72,6 +72,8 @@ type MemberStatus struct {
 	Ready bool `json:"ready"`
 	// Address of the redis-server, HOST:PORT.
 	Address string `json:"address,omitempty"`
+	// Address for clients outside the cluster, HOST:PORT, where spec.service.external asks for one.
+	External string `json:"external,omitempty"`
 	// Node that it runs on.
 	Node string `json:"node,omitempty"`
 	// Replication offset, in bytes.

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -22,12 +23,17 @@ const (
 	maxNameLength    = 40 // NAME-sentinel and the hash of a revision are a label, of 63 characters
 	maxSettings      = 128
 	maxSettingLength = 1024
-	maxReplicas      = 32
 )
 
 var (
 	settingName = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
 	imageName   = regexp.MustCompile(`^\S+$`)
+)
+
+// Bounds of spec.replicas and spec.sentinel.replicas.
+const (
+	MaxReplicas  = 32
+	MaxSentinels = 9
 )
 
 const notServed = "not served yet; remove it"
@@ -47,7 +53,7 @@ func (r *Redis) Validate() field.ErrorList {
 		errs = append(errs, field.Invalid(path.Child("image"), s.Image, "expected the name of an image, for example redis:7.2"))
 	}
 	errs = append(errs, oneOf(s.ImagePullPolicy, path.Child("imagePullPolicy"), corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)...)
-	errs = append(errs, between(s.Replicas, 1, maxReplicas, path.Child("replicas"))...)
+	errs = append(errs, between(s.Replicas, 1, MaxReplicas, path.Child("replicas"))...)
 	if s.Mode == ModeStandalone && s.Replicas != nil && *s.Replicas != 1 {
 		errs = append(errs, field.Invalid(path.Child("replicas"), *s.Replicas, "mode Standalone is one member; write 1, or choose mode Replication or Sentinel"))
 	}
@@ -60,6 +66,11 @@ func (r *Redis) Validate() field.ErrorList {
 	}
 	errs = append(errs, s.validateDurability(path.Child("durability"))...)
 	errs = append(errs, r.validateService(path.Child("service"))...)
+	errs = append(errs, s.NetworkPolicy.validate(path.Child("networkPolicy"))...)
+	errs = append(errs, s.validateExtras(path)...)
+	if m := s.Metrics; m != nil {
+		errs = append(errs, metav1validation.ValidateLabels(m.PodMonitorLabels, path.Child("metrics", "podMonitorLabels"))...)
+	}
 	if m := s.PodMetadata; m != nil {
 		errs = append(errs, validatePodLabels(m.Labels, path.Child("podMetadata", "labels"))...)
 	}
@@ -89,11 +100,8 @@ func (s *RedisSpec) validateNotServed(path *field.Path) field.ErrorList {
 		{s.ReplicasPerShard != nil && s.Mode != ModeCluster, path.Child("replicasPerShard")},
 		{len(s.Users) > 0, path.Child("users")},
 		{s.TLS != nil, path.Child("tls")},
-		{s.NetworkPolicy != nil, path.Child("networkPolicy")},
-		{s.Metrics != nil && s.Metrics.PodMonitor, path.Child("metrics", "podMonitor")},
 		{s.Gateway != nil, path.Child("gateway")},
 		{s.Backup != nil, path.Child("backup")},
-		{s.Service != nil && s.Service.External != nil, path.Child("service", "external")},
 	} {
 		if f.used {
 			errs = append(errs, field.Forbidden(f.path, notServed))
@@ -110,7 +118,7 @@ func (s *RedisSpec) validateSentinel(path *field.Path) field.ErrorList {
 		return field.ErrorList{field.Forbidden(path, fmt.Sprintf("mode %s has no Sentinels; write mode: Sentinel, or remove it", s.Mode))}
 	}
 	n := s.Sentinel
-	errs := between(n.Replicas, 3, 9, path.Child("replicas"))
+	errs := between(n.Replicas, 3, MaxSentinels, path.Child("replicas"))
 	if n.Replicas != nil {
 		if *n.Replicas%2 == 0 {
 			errs = append(errs, field.Invalid(path.Child("replicas"), *n.Replicas, "expected an odd number, so that there is a majority: 3, 5, 7 or 9"))
@@ -165,7 +173,7 @@ func (s *RedisSpec) validateDurability(path *field.Path) field.ErrorList {
 	if d == nil {
 		return nil
 	}
-	most := int32(maxReplicas - 1)
+	most := int32(MaxReplicas - 1)
 	if s.Replicas != nil {
 		most = *s.Replicas - 1
 	}
@@ -182,7 +190,9 @@ func (r *Redis) validateService(path *field.Path) field.ErrorList {
 	if s == nil {
 		return nil
 	}
-	errs := oneOf(s.Type, path.Child("type"), corev1.ServiceTypeClusterIP, corev1.ServiceTypeNodePort, corev1.ServiceTypeLoadBalancer)
+	errs := s.validateReach(path)
+	errs = append(errs, s.External.validate(r.Spec.Mode, path.Child("external"))...)
+	errs = append(errs, oneOf(s.Type, path.Child("type"), corev1.ServiceTypeClusterIP, corev1.ServiceTypeNodePort, corev1.ServiceTypeLoadBalancer)...)
 	for _, f := range []struct{ field, name string }{{"masterName", s.MasterName}, {"replicasName", s.ReplicasName}} {
 		if f.name == "" {
 			continue
@@ -225,9 +235,15 @@ func (r *Redis) ValidateUpdate(old *Redis) field.ErrorList {
 	if old.Spec.Storage != nil {
 		was = *old.Spec.Storage
 	}
+	if now.Size != nil && was.Size != nil && !now.Ephemeral && !was.Ephemeral {
+		if now.Size.Cmp(*was.Size) < 0 {
+			errs = append(errs, field.Forbidden(path.Child("storage", "size"), fmt.Sprintf("it is %s and volumes cannot shrink; write %s or more, or make another Redis", was.Size.String(), was.Size.String())))
+		}
+		now.Size, was.Size = nil, nil
+	}
 	now.Retain, was.Retain = "", ""
 	if !equality.Semantic.DeepEqual(now, was) {
-		errs = append(errs, field.Forbidden(path.Child("storage"), "apart from retain it cannot be changed; make another Redis"))
+		errs = append(errs, field.Forbidden(path.Child("storage"), "apart from retain, and a larger size, it cannot be changed; make another Redis"))
 	}
 	return errs
 }

@@ -40,6 +40,9 @@ func loadCRD(t *testing.T, plural string) *crd {
 	if err := yaml.UnmarshalStrict(raw, v1); err != nil {
 		t.Fatal(err)
 	}
+	if asJSON, err := yaml.YAMLToJSON(raw); err != nil || len(asJSON) > 250<<10 {
+		t.Fatalf("the CRD has %d bytes, %v; kubectl apply keeps a copy of it in annotations, which may have 256 KiB", len(asJSON), err)
+	}
 	apiextensionsv1.SetDefaults_CustomResourceDefinition(v1)
 	apiextensionsv1.SetDefaults_CustomResourceDefinitionSpec(&v1.Spec)
 	v1.Status.StoredVersions = []string{"v1alpha1"}
@@ -148,7 +151,7 @@ func TestValidation(t *testing.T) {
 		{about: "nothing at all", spec: `{}`},
 		{about: "standalone", spec: `{mode: Standalone}`},
 		{about: "sentinel", spec: `{mode: Sentinel, replicas: 5, sentinel: {replicas: 5, quorum: 3, downAfter: 500ms, failoverTimeout: 2s, parallelSyncs: 2}}`},
-		{about: "everything that is served", spec: `{mode: Replication, image: "valkey/valkey:8", imagePullPolicy: Always, replicas: 4, config: {maxmemory: 1gb, save: "", appendonly: "yes"}, storage: {size: 2Gi, storageClassName: fast, accessModes: [ReadWriteOnce], retain: Delete}, auth: {enabled: true, secretName: my.secret}, durability: {minReplicasToWrite: 1, maxLag: 5s}, service: {type: NodePort, masterName: redis-leader, replicasName: redis-follower}, podMetadata: {labels: {team: a}}, terminationGracePeriodSeconds: 30, metrics: {podMonitor: false}, users: []}`},
+		{about: "everything that is served", spec: `{mode: Replication, image: "valkey/valkey:8", imagePullPolicy: Always, replicas: 4, config: {maxmemory: 1gb, save: "", appendonly: "yes"}, storage: {size: 2Gi, storageClassName: fast, accessModes: [ReadWriteOnce], retain: Delete}, auth: {enabled: true, secretName: my.secret}, durability: {minReplicasToWrite: 1, maxLag: 5s}, service: {type: NodePort, masterName: redis-leader, replicasName: redis-follower}, podMetadata: {labels: {team: a}}, terminationGracePeriodSeconds: 30, metrics: {podMonitor: true}, users: []}`},
 		{about: "ephemeral", spec: `{storage: {ephemeral: true}}`},
 		{about: "name too long", name: strings.Repeat("a", 41), spec: `{}`, want: "metadata.name"},
 		{about: "name begins with a digit", name: "1cache", spec: `{}`, want: "metadata.name"},
@@ -168,9 +171,33 @@ func TestValidation(t *testing.T) {
 		{about: "tls", spec: `{tls: {secretName: a}}`, want: "spec.tls"},
 		{about: "gateway", spec: `{gateway: {}}`, want: "spec.gateway"},
 		{about: "backup", spec: `{backup: {schedule: "* * * * *", secretName: a}}`, want: "spec.backup"},
-		{about: "networkPolicy", spec: `{networkPolicy: {enabled: true}}`, want: "spec.networkPolicy"},
-		{about: "podMonitor", spec: `{metrics: {podMonitor: true}}`, want: "spec.metrics.podMonitor"},
-		{about: "external", spec: `{service: {external: {type: NodePort}}}`, want: "spec.service.external"},
+		{about: "networkPolicy", spec: `{networkPolicy: {enabled: true, allowFrom: [{podSelector: {}}, {namespaceSelector: {matchLabels: {a: b}}, podSelector: {matchExpressions: [{key: a, operator: Exists}]}}, {ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16]}}, {ipBlock: {cidr: "2001:db8::/32"}}], allowMetricsFrom: [{namespaceSelector: {}}]}}`},
+		{about: "peer of nobody", spec: `{networkPolicy: {enabled: true, allowFrom: [{}]}}`, want: "spec.networkPolicy.allowFrom[0]"},
+		{about: "peer of everything", spec: `{networkPolicy: {enabled: true, allowFrom: [{podSelector: {}, ipBlock: {cidr: 10.0.0.0/8}}]}}`, want: "spec.networkPolicy.allowFrom[0].ipBlock"},
+		{about: "network of words", spec: `{networkPolicy: {enabled: true, allowMetricsFrom: [{ipBlock: {cidr: office}}]}}`, want: "spec.networkPolicy.allowMetricsFrom[0].ipBlock.cidr"},
+		{about: "except of words", spec: `{networkPolicy: {enabled: true, allowFrom: [{ipBlock: {cidr: 10.0.0.0/8, except: [kitchen]}}]}}`, want: "spec.networkPolicy.allowFrom[0].ipBlock.except[0]"},
+		{about: "except of elsewhere", spec: `{networkPolicy: {enabled: true, allowFrom: [{ipBlock: {cidr: 10.0.0.0/8, except: [11.0.0.0/16]}}]}}`, want: "spec.networkPolicy.allowFrom[0].ipBlock.except[0]"},
+		{about: "except of all", spec: `{networkPolicy: {enabled: true, allowFrom: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.0.0.0/8]}}]}}`, want: "spec.networkPolicy.allowFrom[0].ipBlock.except[0]"},
+		{about: "podMonitor", spec: `{metrics: {podMonitor: true, podMonitorLabels: {release: prometheus}}}`},
+		{about: "load balancer", spec: `{service: {type: LoadBalancer, loadBalancerClass: example.com/lb, loadBalancerSourceRanges: [10.0.0.0/8], externalTrafficPolicy: Local, nodePorts: {master: 30079}, ipFamilyPolicy: PreferDualStack, ipFamilies: [IPv6, IPv4]}}`},
+		{about: "class of no load balancer", spec: `{service: {loadBalancerClass: a}}`, want: "spec.service.loadBalancerClass"},
+		{about: "source ranges of no load balancer", spec: `{service: {type: NodePort, loadBalancerSourceRanges: [10.0.0.0/8]}}`, want: "spec.service.loadBalancerSourceRanges"},
+		{about: "source range of words", spec: `{service: {type: LoadBalancer, loadBalancerSourceRanges: [home]}}`, want: "spec.service.loadBalancerSourceRanges[0]"},
+		{about: "traffic policy inside", spec: `{service: {externalTrafficPolicy: Local}}`, want: "spec.service.externalTrafficPolicy"},
+		{about: "traffic policy", spec: `{service: {type: NodePort, externalTrafficPolicy: Near}}`, want: "spec.service.externalTrafficPolicy"},
+		{about: "node ports inside", spec: `{service: {nodePorts: {master: 30079}}}`, want: "spec.service.nodePorts"},
+		{about: "node port", spec: `{service: {type: NodePort, nodePorts: {master: 70000}}}`, want: "spec.service.nodePorts.master"},
+		{about: "one node port for both", spec: `{service: {type: NodePort, nodePorts: {master: 30079, replicas: 30079}}}`, want: "spec.service.nodePorts.replicas"},
+		{about: "family policy", spec: `{service: {ipFamilyPolicy: Both}}`, want: "spec.service.ipFamilyPolicy"},
+		{about: "family", spec: `{service: {ipFamilies: [IPv5]}}`, want: "spec.service.ipFamilies[0]"},
+		{about: "one family twice", spec: `{service: {ipFamilyPolicy: PreferDualStack, ipFamilies: [IPv6, IPv6]}}`, want: "spec.service.ipFamilies"},
+		{about: "two families of one stack", spec: `{service: {ipFamilies: [IPv6, IPv4]}}`, want: "spec.service.ipFamilies"},
+		{about: "external", spec: `{service: {external: {type: LoadBalancer, host: redis.example.com, annotations: {a: b}, loadBalancerClass: c, loadBalancerSourceRanges: [10.0.0.0/8]}}}`},
+		{about: "external by nodes", spec: `{mode: Standalone, service: {external: {type: NodePort}}}`},
+		{about: "external with Sentinels", spec: `{mode: Sentinel, service: {external: {type: NodePort}}}`, want: "spec.service.external"},
+		{about: "external inside", spec: `{service: {external: {type: ClusterIP}}}`, want: "spec.service.external.type"},
+		{about: "external host", spec: `{service: {external: {type: NodePort, host: "a b"}}}`, want: "spec.service.external.host"},
+		{about: "external class", spec: `{service: {external: {type: NodePort, loadBalancerClass: c}}}`, want: "spec.service.external.loadBalancerClass"},
 		{about: "sentinels without the mode", spec: `{sentinel: {}}`, want: "spec.sentinel"},
 		{about: "even sentinels", spec: `{mode: Sentinel, sentinel: {replicas: 4}}`, want: "spec.sentinel.replicas"},
 		{about: "one sentinel", spec: `{mode: Sentinel, sentinel: {replicas: 1}}`, want: "spec.sentinel.replicas"},
@@ -191,7 +218,9 @@ func TestValidation(t *testing.T) {
 		{about: "retain", spec: `{storage: {retain: Keep}}`, want: "spec.storage.retain"},
 		{about: "retain changed", spec: `{storage: {retain: Delete}}`, old: `{}`},
 		{about: "size spelled another way", spec: `{storage: {size: 1024Mi}}`, old: `{}`},
-		{about: "size changed", spec: `{storage: {size: 2Gi}}`, old: `{}`, want: "spec.storage"},
+		{about: "size grown", spec: `{storage: {size: 2Gi}}`, old: `{}`},
+		{about: "size shrunk", spec: `{storage: {size: 2Gi}}`, old: `{storage: {size: 3Gi}}`, want: "spec.storage.size"},
+		{about: "size shrunk to the default", spec: `{}`, old: `{storage: {size: 3Gi}}`, want: "spec.storage.size"},
 		{about: "class changed", spec: `{storage: {storageClassName: b}}`, old: `{storage: {storageClassName: a}}`, want: "spec.storage"},
 		{about: "modes changed", spec: `{storage: {accessModes: [ReadWriteMany]}}`, old: `{}`, want: "spec.storage"},
 		{about: "made ephemeral", spec: `{storage: {ephemeral: true}}`, old: `{}`, want: "spec.storage"},
@@ -209,6 +238,13 @@ func TestValidation(t *testing.T) {
 		{about: "one other name for both", spec: `{service: {masterName: cache-replicas}}`, want: "spec.service.replicasName"},
 		{about: "owned label", spec: `{podMetadata: {labels: {redis-role: master}}}`, want: "spec.podMetadata.labels[redis-role]"},
 		{about: "owned label family", spec: `{podMetadata: {labels: {redstart.dev/redis: x}}}`, want: "spec.podMetadata.labels[redstart.dev/redis]"},
+		{about: "extras", spec: `{extraContainers: [{name: exporter, image: e, ports: [{containerPort: 9121}], volumeMounts: [{name: data, mountPath: /data}, {name: ca, mountPath: /ca}]}], initContainers: [{name: wait, image: w}], extraVolumes: [{name: ca, secret: {secretName: ca}}], extraVolumeMounts: [{name: ca, mountPath: /etc/ca, readOnly: true}]}`},
+		{about: "extra container of a taken name", spec: `{extraContainers: [{name: redis, image: e}]}`, want: "spec.extraContainers[0].name"},
+		{about: "init container of a taken name", spec: `{initContainers: [{name: agent, image: e}]}`, want: "spec.initContainers[0].name"},
+		{about: "extra volume of a taken name", spec: `{extraVolumes: [{name: data, emptyDir: {}}]}`, want: "spec.extraVolumes[0].name"},
+		{about: "mount over the data", spec: `{extraVolumes: [{name: a, emptyDir: {}}], extraVolumeMounts: [{name: a, mountPath: /data}]}`, want: "spec.extraVolumeMounts[0].mountPath"},
+		{about: "mount below the data", spec: `{extraVolumes: [{name: a, emptyDir: {}}], extraVolumeMounts: [{name: a, mountPath: /data/a}]}`, want: "spec.extraVolumeMounts[0].mountPath"},
+		{about: "mount of a relative path", spec: `{extraVolumes: [{name: a, emptyDir: {}}], extraVolumeMounts: [{name: a, mountPath: a}]}`, want: "spec.extraVolumeMounts[0].mountPath"},
 		{about: "no grace", spec: `{terminationGracePeriodSeconds: 4}`, want: "spec.terminationGracePeriodSeconds"},
 	} {
 		t.Run(tc.about, func(t *testing.T) {
@@ -239,6 +275,27 @@ func TestOwnedSettingsAreRefused(t *testing.T) {
 	}
 	for _, name := range []string{"maxmemory", "replica-serve-stale-data", "save", "client-output-buffer-limit", "users"} {
 		both(t, c, parse(t, "cache", "{config: {"+name+": x}}"), nil, "")
+	}
+}
+
+// TestRulesOfGoAlone are those that would cost too much as rules of the CRD: the condition of the Redis tells of them, or redstart
+// apply.
+func TestRulesOfGoAlone(t *testing.T) {
+	for spec, want := range map[string]string{
+		`{extraContainers: [{name: a, image: e, ports: [{containerPort: 6379}]}]}`:        "spec.extraContainers[0].ports[0].containerPort",
+		`{extraContainers: [{name: a, image: e}], initContainers: [{name: a, image: e}]}`: "spec.initContainers[0].name",
+		// An API server knows these by the keys of the lists.
+		`{extraContainers: [{name: a, image: e}, {name: a, image: f}]}`:                                                  "spec.extraContainers[1].name",
+		`{extraVolumes: [{name: a, emptyDir: {}}, {name: a, emptyDir: {}}]}`:                                             "spec.extraVolumes[1].name",
+		`{extraVolumeMounts: [{name: a, mountPath: /a}]}`:                                                                "spec.extraVolumeMounts[0].name",
+		`{extraVolumes: [{name: a, emptyDir: {}}], extraVolumeMounts: [{name: a, mountPath: /a/../data}]}`:               "spec.extraVolumeMounts[0].mountPath",
+		`{networkPolicy: {enabled: true, allowFrom: [{podSelector: {matchExpressions: [{key: a, operator: Equals}]}}]}}`: "spec.networkPolicy.allowFrom[0].podSelector.matchExpressions[0].operator",
+		`{networkPolicy: {enabled: true, allowMetricsFrom: [{namespaceSelector: {matchLabels: {"a b": c}}}]}}`:           "spec.networkPolicy.allowMetricsFrom[0].namespaceSelector.matchLabels",
+		`{metrics: {podMonitor: true, podMonitorLabels: {"a b": c}}}`:                                                    "spec.metrics.podMonitorLabels",
+	} {
+		if got := goValidate(t, parse(t, "cache", spec), nil); len(got) != 1 || !strings.Contains(got[0], want) {
+			t.Errorf("%s: %q, want one error of %s", spec, got, want)
+		}
 	}
 }
 

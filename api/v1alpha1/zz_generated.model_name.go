@@ -111,6 +111,11 @@ func (in HeaderValue) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in IPBlock) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.IPBlock"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in IngressRouting) OpenAPIModelName() string {
 	return "dev.redstart.v1alpha1.IngressRouting"
 }
@@ -138,6 +143,16 @@ func (in NetworkPolicySpec) OpenAPIModelName() string {
 // OpenAPIModelName returns the OpenAPI model name for this type.
 func (in NetworkReference) OpenAPIModelName() string {
 	return "dev.redstart.v1alpha1.NetworkReference"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in NodePortsSpec) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.NodePortsSpec"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in OneMachineWarning) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.OneMachineWarning"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.

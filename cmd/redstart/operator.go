@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"os"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
@@ -39,6 +40,7 @@ and reports what it sees. It runs in the cluster; "redstart up" has one of its o
 			o.Logger = slog.New(handler)
 			klog.SetSlogLogger(o.Logger)
 			ctrl.SetLogger(logr.FromSlogHandler(handler))
+			o.OwnNamespace = os.Getenv("POD_NAMESPACE") // the downward API sets it
 			return operator.Run(cmd.Context(), cfg, o)
 		},
 	}

@@ -258,7 +258,7 @@ func (m *member) startServer() {
 	}
 	m.pending, m.applied = nil, m.config
 	conf := redis.MemberConf{
-		IP: m.opts.IP, Port: m.opts.Port, Dir: m.opts.Dir, Password: m.password,
+		IP: m.opts.IP, MoreIPs: m.opts.MoreIPs, Announce: m.announce(), Port: m.opts.Port, Dir: m.opts.Dir, Password: m.password,
 		MaxLagSeconds: m.config.MaxLagSeconds, Settings: m.inForce,
 	}
 	if err := m.server.start("redis.conf", conf.Render()); err != nil {
@@ -266,6 +266,15 @@ func (m *member) startServer() {
 		return
 	}
 	m.startedAt, m.fenced = m.now(), true
+}
+
+// announce is HOST:PORT that clients are told: an address outside the cluster, where there is one. Nothing here goes by what is
+// announced, except in mode Sentinel, where the Sentinels do and it is the pod's own address.
+func (m *member) announce() string {
+	if a := m.config.Announce[m.opts.Name]; a != "" && m.config.Mode != v1alpha1.ModeSentinel {
+		return a
+	}
+	return m.opts.address()
 }
 
 // lookAtServer asks the own server how it is.
@@ -432,6 +441,9 @@ func (m *member) applyConfig(ctx context.Context) {
 	}
 	if err == nil {
 		err = m.client.SetDurability(ctx, minReplicas, m.config.MaxLagSeconds)
+	}
+	if err == nil {
+		err = m.client.SetAnnounce(ctx, m.announce())
 	}
 	if err != nil && ctx.Err() != nil {
 		m.complain("the configuration is not applied yet", err)

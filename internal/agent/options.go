@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"redstart.dev/redstart/api/v1alpha1"
 	"redstart.dev/redstart/internal/redis"
@@ -19,6 +20,9 @@ import (
 type Options struct {
 	// Name, Namespace and UID of the pod, and its IP.
 	Name, Namespace, UID, IP string
+	// MoreIPs are the pod's addresses of another family, in a dual-stack Redis. The server listens on them too, and
+	// announces IP alone.
+	MoreIPs []string
 	// Redis is the name of the Redis, Component v1alpha1.ComponentMember or ComponentSentinel.
 	Redis, Component string
 	// Dir is where the data is; it must exist.
@@ -54,6 +58,15 @@ func OptionsFromEnv(getenv func(string) string) (Options, error) {
 	}
 	if net.ParseIP(o.IP) == nil {
 		return Options{}, fmt.Errorf("environment variable POD_IP: expected an IP address, got %q", o.IP)
+	}
+	for ip := range strings.SplitSeq(getenv("POD_IPS"), ",") {
+		switch {
+		case ip == "" || ip == o.IP:
+		case net.ParseIP(ip) == nil:
+			return Options{}, fmt.Errorf("environment variable POD_IPS: expected IP addresses with commas between them, got %q", ip)
+		default:
+			o.MoreIPs = append(o.MoreIPs, ip)
+		}
 	}
 	serverPort := v1alpha1.PortRedis
 	switch o.Component {

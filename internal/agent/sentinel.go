@@ -216,7 +216,7 @@ func (s *sentinel) start() {
 	id := redis.SentinelID(s.config.UID, s.opts.Name)
 	s.id.Store(&id)
 	conf := redis.SentinelConf{
-		IP: s.opts.IP, Port: s.opts.Port, Dir: s.opts.Dir, Password: s.password,
+		IP: s.opts.IP, MoreIPs: s.opts.MoreIPs, Port: s.opts.Port, Dir: s.opts.Dir, Password: s.password,
 		ID: id, Epoch: lastEpoch(filepath.Join(s.opts.Dir, sentinelFile)) + 1,
 	}
 	if err := s.server.start(sentinelFile, conf.Render(), "--sentinel"); err != nil {

@@ -117,6 +117,8 @@ func New(config *rest.Config, namespace string, local bool) (*Client, error) {
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst = 100, 200
 	config.UserAgent = FieldManager
+	// Once each: a dry run comes before the real thing.
+	config.WarningHandler = rest.NewWarningWriter(os.Stderr, rest.WarningWriterOptions{Deduplicate: true})
 	kube, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("client of %s: %w", config.Host, err)

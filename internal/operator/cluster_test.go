@@ -7,13 +7,18 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
@@ -29,6 +34,7 @@ import (
 	"redstart.dev/redstart/internal/localcluster/apiserver"
 	"redstart.dev/redstart/internal/localcluster/workloads"
 	"redstart.dev/redstart/internal/operator"
+	"redstart.dev/redstart/internal/operator/objects"
 )
 
 // patience bounds every wait; the machine may be busy.
@@ -36,24 +42,52 @@ const patience = 60 * time.Second
 
 // cluster is an API server with the workload controllers. Everything stops with the test.
 type cluster struct {
-	t      *testing.T
+	t      testing.TB
 	dir    string
 	config *rest.Config
 	client client.Client
 	log    *slog.Logger
 	// requests of the operator so far.
 	requests atomic.Int64
+	// asked are the requests by verb and resource, to compare with what the operator may do.
+	asked sync.Map // rights to struct{}
 }
+
+// rights are what a request needs.
+type rights struct{ verb, group, resource string }
 
 // counting counts requests.
 type counting struct {
-	next  http.RoundTripper
-	count *atomic.Int64
+	next http.RoundTripper
+	c    *cluster
 }
 
 func (c counting) RoundTrip(r *http.Request) (*http.Response, error) {
-	c.count.Add(1)
+	c.c.requests.Add(1)
+	prefixes := request.RequestInfoFactory{APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api")}
+	if info, err := prefixes.NewRequestInfo(r); err == nil && info.IsResourceRequest {
+		resource := info.Resource
+		if info.Subresource != "" {
+			resource += "/" + info.Subresource
+		}
+		c.c.asked.Store(rights{info.Verb, info.APIGroup, resource}, struct{}{})
+	}
 	return c.next.RoundTrip(r)
+}
+
+// checkRights demands that the rules that operators are installed with allow all that the operator asked for: the API
+// server here forbids nothing.
+func (c *cluster) checkRights() {
+	rules := slices.Concat(objects.OperatorRules(), objects.OperatorClusterRules())
+	c.asked.Range(func(key, _ any) bool {
+		r := key.(rights)
+		if !slices.ContainsFunc(rules, func(rule rbacv1.PolicyRule) bool {
+			return slices.Contains(rule.Verbs, r.verb) && slices.Contains(rule.APIGroups, r.group) && slices.Contains(rule.Resources, r.resource)
+		}) {
+			c.t.Errorf("the operator asked for %s of %s in group %q, which objects.OperatorRules does not allow", r.verb, r.resource, r.group)
+		}
+		return true
+	})
 }
 
 // logSource has the logs of no pod.
@@ -63,7 +97,7 @@ func (logSource) PodLogs(context.Context, *corev1.Pod, *corev1.PodLogOptions) (i
 	return io.NopCloser(&io.LimitedReader{}), nil
 }
 
-func newCluster(t *testing.T) *cluster {
+func newCluster(t testing.TB) *cluster {
 	t.Helper()
 	c := &cluster{t: t, dir: t.TempDir(), log: slog.New(slog.NewTextHandler(testWriter(), nil))}
 	server, err := apiserver.New(apiserver.Options{StateDir: c.dir, Address: "127.0.0.1:0", Logs: logSource{}, Logger: c.log})
@@ -108,15 +142,16 @@ func testWriter() io.Writer {
 // operator runs the operator until the test ends, or until the returned function is called.
 func (c *cluster) operator() (stop func()) {
 	c.t.Helper()
+	c.t.Cleanup(c.checkRights)
 	cfg := rest.CopyConfig(c.config)
-	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return counting{next, &c.requests} })
+	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return counting{next, c} })
 	return background(c.t, "the operator", func(ctx context.Context) error {
 		return operator.Run(ctx, cfg, operator.Options{Logger: c.log})
 	})
 }
 
 // background runs f until the test ends, or until the returned function is called.
-func background(t *testing.T, what string, f func(context.Context) error) (stop func()) {
+func background(t testing.TB, what string, f func(context.Context) error) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

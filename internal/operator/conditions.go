@@ -16,6 +16,7 @@ func conditions(r *v1alpha1.Redis, o observation, m *instance, d doing) []metav1
 		masterCondition(o, m),
 		inSyncCondition(o.wanted(r), m),
 		configCondition(o.wanted(r)),
+		servedCondition(o.unserved),
 		progressCondition(o.wanted(r), d),
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -54,6 +55,8 @@ type Options struct {
 	LeaderElectionNamespace string
 	// AgentImage holds the agent that is copied into every pod. Empty on one machine, where pods find it by themselves.
 	AgentImage string
+	// OwnNamespace is where the operator itself runs; empty where it runs in no pod.
+	OwnNamespace string
 	// MetricsAddress and HealthAddress are where to serve /metrics, and /healthz and /readyz; "0" or empty: nowhere.
 	MetricsAddress, HealthAddress string
 	// Logger of the operator; slog's default when nil.
@@ -140,6 +143,7 @@ func setUp(m manager.Manager, o Options) error {
 		events:     m.GetEventRecorderFor(name), //nolint:staticcheck // see above
 		metrics:    metrics,
 		agentImage: o.AgentImage,
+		namespace:  o.OwnNamespace,
 		log:        o.Logger,
 		now:        time.Now,
 	}
@@ -147,6 +151,7 @@ func setUp(m manager.Manager, o Options) error {
 		For(&v1alpha1.Redis{}, builder.WithPredicates(predicate.Or[client.Object](
 			predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(redisOfPod), builder.WithPredicates(podChanged())).
+		Watches(&corev1.PersistentVolumeClaim{}, handler.EnqueueRequestsFromMapFunc(redisOfPod), builder.WithPredicates(claimChanged())).
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency})
 	for _, o := range ownedTypes() {
 		b = b.Owns(o)
@@ -161,7 +166,7 @@ func setUp(m manager.Manager, o Options) error {
 func ownedTypes() []client.Object {
 	return []client.Object{
 		&corev1.ConfigMap{}, &corev1.Secret{}, &corev1.Service{}, &corev1.ServiceAccount{}, &appsv1.StatefulSet{},
-		&rbacv1.Role{}, &rbacv1.RoleBinding{}, &policyv1.PodDisruptionBudget{},
+		&rbacv1.Role{}, &rbacv1.RoleBinding{}, &policyv1.PodDisruptionBudget{}, &networkingv1.NetworkPolicy{},
 	}
 }
 
@@ -172,7 +177,7 @@ func cacheSelectors() (map[client.Object]cache.ByObject, error) {
 		return nil, fmt.Errorf("select the objects of Redises: %w", err)
 	}
 	by := map[client.Object]cache.ByObject{}
-	for _, o := range append(ownedTypes(), &corev1.Pod{}) {
+	for _, o := range append(ownedTypes(), &corev1.Pod{}, &corev1.PersistentVolumeClaim{}) {
 		by[o] = cache.ByObject{Label: labels.NewSelector().Add(*ours)}
 	}
 	return by, nil

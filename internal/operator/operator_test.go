@@ -8,11 +8,14 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -100,6 +103,107 @@ func TestObjects(t *testing.T) {
 	if got := c.secret("cache"); got != password || len(got) != 32 {
 		t.Errorf("the password changed, or is not of 32 characters: %q", got)
 	}
+}
+
+// TestWhatOneMachineCannotDo is accepted, told of, and not made.
+func TestWhatOneMachineCannotDo(t *testing.T) {
+	c := newCluster(t)
+	c.operator()
+	r := newRedis("cache", v1alpha1.ModeReplication)
+	r.Spec.NetworkPolicy = &v1alpha1.NetworkPolicySpec{Enabled: true}
+	r.Spec.Metrics = &v1alpha1.MetricsSpec{PodMonitor: true}
+	r.Spec.Service = &v1alpha1.ServiceSpec{MasterName: "first", Type: corev1.ServiceTypeLoadBalancer, LoadBalancerClass: ptr.To("example.com/lb")}
+	c.must(c.client.Create(c.ctx(), r))
+	r = c.until("cache", "the condition tells of it", func(r *v1alpha1.Redis) bool {
+		return reason(r, v1alpha1.ConditionSpecServed) == v1alpha1.ReasonNotOnOneMachine && r.Status.Replicas == 3
+	})
+	message := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionSpecServed).Message
+	for _, field := range []string{"spec.networkPolicy: ", "spec.service.loadBalancerClass: ", "spec.metrics.podMonitor: the cluster has no kind PodMonitor"} {
+		if !strings.Contains(message, field) {
+			t.Errorf("the message says nothing of %s: %s", field, message)
+		}
+	}
+	var policy networkingv1.NetworkPolicy
+	if err := c.get("cache", &policy); !apierrors.IsNotFound(err) {
+		t.Errorf("a NetworkPolicy without effect was made: %v", err)
+	}
+
+	// A Service of another name takes the place of the old one.
+	c.change("cache", func(r *v1alpha1.Redis) {
+		r.Spec.NetworkPolicy, r.Spec.Metrics = nil, nil
+		r.Spec.Service = &v1alpha1.ServiceSpec{MasterName: "second"}
+	})
+	var svc corev1.Service
+	c.eventually("the Service has its new name", func(context.Context) bool {
+		return c.get("second", &svc) == nil && apierrors.IsNotFound(c.get("first", &svc))
+	})
+	c.until("cache", "all is served", func(r *v1alpha1.Redis) bool {
+		return meta.IsStatusConditionTrue(r.Status.Conditions, v1alpha1.ConditionSpecServed)
+	})
+}
+
+// TestStorageGrows: the claims grow, the StatefulSet is made anew around its pods, and the pods stay. It owns its claims, which is
+// the case in which they could be lost.
+func TestStorageGrows(t *testing.T) {
+	c := newCluster(t)
+	c.operator()
+	r := newRedis("cache", v1alpha1.ModeReplication)
+	r.Spec.Storage = &v1alpha1.StorageSpec{Size: ptr.To(resource.MustParse("1Gi")), Retain: v1alpha1.RetainPolicyDelete}
+	c.must(c.client.Create(c.ctx(), r))
+	var before, set appsv1.StatefulSet
+	c.until("cache", "three pods exist", func(r *v1alpha1.Redis) bool { return r.Status.Replicas == 3 })
+	c.must(c.get("cache", &before))
+	pods := c.pods("cache", v1alpha1.ComponentMember)
+	c.eventually("the claims belong to the StatefulSet", func(context.Context) bool {
+		for _, claim := range c.claims() {
+			if len(claim.OwnerReferences) != 1 {
+				return false
+			}
+		}
+		return true
+	})
+	c.change("cache", func(r *v1alpha1.Redis) { r.Spec.Storage.Size = ptr.To(resource.MustParse("2Gi")) })
+	c.eventually("the StatefulSet is another, with the new size, and owns its claims again", func(context.Context) bool {
+		if c.get("cache", &set) != nil || set.UID == before.UID {
+			return false
+		}
+		for _, claim := range c.claims() {
+			if len(claim.OwnerReferences) != 1 || claim.OwnerReferences[0].UID != set.UID {
+				return false
+			}
+		}
+		return true
+	})
+	if got := set.Spec.VolumeClaimTemplates[0].Spec.Resources.Requests.Storage().String(); got != "2Gi" {
+		t.Errorf("new members get %s", got)
+	}
+	claims := c.claims()
+	if len(claims) != 3 {
+		t.Errorf("there are %d claims", len(claims))
+	}
+	for _, claim := range claims {
+		if claim.DeletionTimestamp != nil || claim.Spec.Resources.Requests.Storage().String() != "2Gi" {
+			t.Errorf("claim %s: %+v", claim.Name, claim)
+		}
+	}
+	for name, p := range c.pods("cache", v1alpha1.ComponentMember) {
+		if p.UID != pods[name].UID || p.DeletionTimestamp != nil {
+			t.Errorf("%s was replaced", name)
+		}
+		if owner := metav1.GetControllerOf(&p); owner == nil || owner.UID != set.UID {
+			t.Errorf("%s belongs to %v", name, owner)
+		}
+	}
+	if err := c.client.Patch(c.ctx(), newRedis("cache", ""), client.RawPatch(types.MergePatchType, []byte(`{"spec":{"storage":{"size":"1Gi"}}}`))); !apierrors.IsInvalid(err) {
+		t.Errorf("the storage shrank: %v", err)
+	}
+}
+
+func (c *cluster) claims() []corev1.PersistentVolumeClaim {
+	c.t.Helper()
+	var list corev1.PersistentVolumeClaimList
+	c.must(c.client.List(c.ctx(), &list, client.InNamespace("default")))
+	return list.Items
 }
 
 func (c *cluster) secret(name string) string {

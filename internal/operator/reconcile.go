@@ -26,6 +26,8 @@ const (
 	// is. A change of a pod's role or readiness asks them at once.
 	lookCalm = 10 * time.Second
 	lookBusy = 2 * time.Second
+	// lookSeldom is what lookCalm grows to, doubling, while the looks find nothing new: what matters comes as a change of a pod.
+	lookSeldom = time.Minute
 	// lookNext is the same after a step that another one follows.
 	lookNext = 250 * time.Millisecond
 )
@@ -37,6 +39,9 @@ type redisController struct {
 	events     record.EventRecorder
 	metrics    *metrics
 	agentImage string
+	namespace  string // of the operator
+	monitors   kindCheck
+	nodes      nodes
 	log        *slog.Logger
 	now        func() time.Time
 
@@ -61,6 +66,14 @@ type memory struct {
 	deleted types.UID
 	// failover is the last one that was counted.
 	failover time.Time
+	// growthRefused is why the API server refused growthSize for the storage at growthAsked; empty when it did not.
+	growthRefused, growthSize string
+	growthAsked               time.Time
+	// calm counts the looks since the last that found anything new.
+	calm int
+	// monitor is what was done about the PodMonitor last, at monitorAt.
+	monitor   string
+	monitorAt time.Time
 	// resizeAfter is when a handover that a smaller size needs is tried again.
 	resizeAfter time.Time
 }
@@ -94,11 +107,18 @@ func (c *redisController) Reconcile(ctx context.Context, req reconcile.Request) 
 	if d, workErr = explain(d, workErr); workErr != nil && d.reason == "" {
 		return reconcile.Result{}, workErr
 	}
-	if err := c.report(ctx, &stored, r, mem, o, d); err != nil {
+	news, err := c.report(ctx, &stored, r, mem, o, d)
+	if err != nil {
 		return reconcile.Result{}, err
 	}
 	if workErr != nil {
 		return reconcile.Result{}, workErr
+	}
+	if news || next != lookCalm {
+		mem.calm = 0
+	} else {
+		next = min(lookCalm<<min(mem.calm, 8), lookSeldom)
+		mem.calm++
 	}
 	return reconcile.Result{RequeueAfter: next}, nil
 }
@@ -115,6 +135,11 @@ func (c *redisController) remember(key types.NamespacedName, uid types.UID) *mem
 func (c *redisController) forget(key types.NamespacedName) {
 	c.memories.Delete(key)
 	c.metrics.forget(key)
+}
+
+// options are what the objects of a Redis depend on besides itself.
+func (c *redisController) options(o *observation, replicas int32) objects.Options {
+	return objects.Options{Replicas: replicas, AgentImage: c.agentImage, OperatorNamespace: c.namespace, Announce: o.external}
 }
 
 // sets are the live StatefulSets of a Redis, nil where there is none.

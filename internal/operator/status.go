@@ -20,7 +20,11 @@ type observation struct {
 	members, sentinels []instance
 	// endpoints of the Services.
 	endpoints *v1alpha1.Endpoints
-	now       time.Time
+	// external are the addresses of the members outside the cluster, by the name of the pod.
+	external map[string]string
+	// unserved are the fields of the spec that do not take effect.
+	unserved []unserved
+	now      time.Time
 }
 
 // wanted are the members that spec.replicas asks for.
@@ -64,7 +68,9 @@ func nextStatus(r *v1alpha1.Redis, o observation, d doing) v1alpha1.RedisStatus 
 		if x.pod != nil {
 			s.Replicas++
 		}
-		s.Members = append(s.Members, memberStatus(x, m, old[x.name]))
+		ms := memberStatus(x, m, old[x.name])
+		ms.External = o.external[x.name]
+		s.Members = append(s.Members, ms)
 	}
 	s.Sentinels = nil
 	for _, x := range o.sentinels {

@@ -34,22 +34,60 @@ func (c *redisController) work(ctx context.Context, r *v1alpha1.Redis, mem *memo
 	}
 	want := ptr.Deref(r.Spec.Replicas, 1)
 	next := size{replicas: want}
-	if live.members != nil {
+	switch have := existing(o.members); {
+	case live.members != nil:
 		next = nextSize(ptr.Deref(live.members.Spec.Replicas, 1), want, o.members)
+	case have > want:
+		// The StatefulSet is being made anew, or somebody deleted it: what exists is the size that it had.
+		next = nextSize(have, want, o.members)
 	}
-	if err := c.applyAll(ctx, r, mem, live, next.replicas); err != nil {
+	grow, err := c.grow(ctx, r, mem, live.members)
+	if err != nil {
 		return doing{}, lookBusy, err
 	}
+	o.unserved = c.unserved(r, mem)
+	external, missing, err := c.external(ctx, r, o)
+	if err != nil {
+		return doing{}, lookBusy, err
+	}
+	o.external = external
+	o.unserved = append(o.unserved, missing...)
+	if err := c.applyAll(ctx, r, mem, o, live, next.replicas, grow); err != nil {
+		return doing{}, lookBusy, err
+	}
+	monitor, err := c.podMonitor(ctx, r, mem)
+	if err != nil {
+		return doing{}, lookBusy, err
+	}
+	o.unserved = append(o.unserved, monitor...)
 	if d, wait, err := c.handOver(ctx, r, o, token); d.reason != "" || err != nil {
 		return d, wait, err
 	}
 	if d, wait, done, err := c.resize(ctx, r, mem, o, live, next, token); done || err != nil {
 		return d, wait, err
 	}
+	if grow.remake {
+		return doing{reason: v1alpha1.ReasonStorageGrowing, message: "the StatefulSet is made anew around its pods"}, lookNext, c.remake(ctx, live.members)
+	}
 	if d, wait, done, err := c.restart(ctx, r, mem, o); done || err != nil {
 		return d, wait, err
 	}
-	return settling(r, *o), settlingWait(r, mem, *o), nil
+	d := settling(r, *o)
+	if d.reason == "" && grow.waits != "" {
+		d = doing{reason: v1alpha1.ReasonStorageGrowing, message: "waiting for " + grow.waits}
+	}
+	return d, settlingWait(r, mem, *o), nil
+}
+
+// existing is how many members a StatefulSet with these pods has.
+func existing(members []instance) int32 {
+	n := 0
+	for _, x := range members {
+		if x.pod != nil {
+			n = max(n, x.ordinal+1)
+		}
+	}
+	return int32(n)
 }
 
 // settling is what still goes on when there is nothing left to do: members come and go after a change of size.
@@ -99,8 +137,8 @@ func explain(d doing, err error) (doing, error) {
 
 // applyAll applies every object. The Secret comes after the Services and before the pods that need it: a client's pod
 // that waits for its password finds the Services' variables in its environment.
-func (c *redisController) applyAll(ctx context.Context, r *v1alpha1.Redis, mem *memory, live sets, replicas int32) error {
-	all, err := objects.Build(r, objects.Options{Replicas: replicas, AgentImage: c.agentImage})
+func (c *redisController) applyAll(ctx context.Context, r *v1alpha1.Redis, mem *memory, o *observation, live sets, replicas int32, g growth) error {
+	all, err := objects.Build(r, c.options(o, replicas))
 	if err != nil {
 		return err
 	}
@@ -113,14 +151,38 @@ func (c *redisController) applyAll(ctx context.Context, r *v1alpha1.Redis, mem *
 				}
 				secret = true
 			}
-			objects.KeepAgentImage(s, live.members)
-			objects.KeepAgentImage(s, live.sentinels)
+			if deleting(live.members, s) || deleting(live.sentinels, s) {
+				continue // its successor is made when it is gone
+			}
+			keepAgentImage(s, live.members, o.members)
+			keepAgentImage(s, live.sentinels, o.sentinels)
+			if s.Name == r.Name {
+				g.keepClaims(s, live.members)
+			}
 		}
 		if err := c.applier.apply(ctx, r, obj, mem.applied); err != nil {
 			return err
 		}
 	}
-	return nil
+	return c.prune(ctx, r, all)
+}
+
+func deleting(live, wanted *appsv1.StatefulSet) bool {
+	return live != nil && live.Name == wanted.Name && live.DeletionTimestamp != nil
+}
+
+// keepAgentImage leaves the image of the agent as it is, in the live StatefulSet or, where it is being made anew, in its pods.
+func keepAgentImage(wanted, live *appsv1.StatefulSet, pods []instance) {
+	if live != nil {
+		objects.KeepAgentImage(wanted, live)
+		return
+	}
+	for _, x := range pods {
+		if x.pod != nil {
+			objects.KeepAgentImageOfPod(wanted, x.pod)
+			return
+		}
+	}
 }
 
 // resize follows a change of the number of members; done says that it is not over.

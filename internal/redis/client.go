@@ -303,6 +303,17 @@ func (c *Client) SetDurability(ctx context.Context, minReplicas, maxLagSeconds i
 		[]any{"CONFIG", "SET", "min-replicas-max-lag", max(maxLagSeconds, 1)})
 }
 
+// SetAnnounce sets HOST:PORT that clients are told, from when the server next connects to its master on.
+func (c *Client) SetAnnounce(ctx context.Context, addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("announce %q: %w", addr, err)
+	}
+	return c.pipeline(ctx,
+		[]any{"CONFIG", "SET", "replica-announce-ip", host},
+		[]any{"CONFIG", "SET", "replica-announce-port", port})
+}
+
 // IsRefusal tells whether err is an answer of the server: the command certainly had no effect.
 func IsRefusal(err error) bool {
 	var e goredis.Error

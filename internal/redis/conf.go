@@ -15,6 +15,10 @@ type MemberConf struct {
 	// IP and Port that the server binds to and announces.
 	IP   string
 	Port int32
+	// MoreIPs are further addresses to bind to.
+	MoreIPs []string
+	// Announce is HOST:PORT that clients are told instead; empty for IP and Port.
+	Announce string
 	// Dir is where the data is.
 	Dir string
 	// Password of the default user and of the replication link; empty for none.
@@ -52,7 +56,7 @@ func (m MemberConf) Render() []byte {
 		w.setting(name, m.Settings[name])
 	}
 	port := strconv.Itoa(int(m.Port))
-	w.line("bind", m.IP)
+	w.line("bind", append([]string{m.IP}, m.MoreIPs...)...)
 	w.line("port", port)
 	w.line("protected-mode", "no")
 	w.line("daemonize", "no")
@@ -61,8 +65,12 @@ func (m MemberConf) Render() []byte {
 		w.line("requirepass", m.Password)
 		w.line("masterauth", m.Password)
 	}
-	w.line("replica-announce-ip", m.IP)
-	w.line("replica-announce-port", port)
+	announceHost, announcePort := m.IP, port
+	if h, p, err := net.SplitHostPort(m.Announce); err == nil {
+		announceHost, announcePort = h, p
+	}
+	w.line("replica-announce-ip", announceHost)
+	w.line("replica-announce-port", announcePort)
 	w.line("min-replicas-to-write", strconv.Itoa(FenceReplicas))
 	w.line("min-replicas-max-lag", strconv.Itoa(int(max(m.MaxLagSeconds, 1))))
 	w.line("repl-diskless-sync", "yes")
@@ -77,7 +85,9 @@ type SentinelConf struct {
 	// IP and Port that the Sentinel binds to and announces.
 	IP   string
 	Port int32
-	Dir  string
+	// MoreIPs are further addresses to bind to.
+	MoreIPs []string
+	Dir     string
 	// ID is its sentinel myid, of SentinelID.
 	ID string
 	// Password of the Sentinel itself and towards the other Sentinels; empty for none.
@@ -97,7 +107,7 @@ func SentinelID(uid, pod string) string {
 func (s SentinelConf) Render() []byte {
 	var w confWriter
 	port := strconv.Itoa(int(s.Port))
-	w.line("bind", s.IP)
+	w.line("bind", append([]string{s.IP}, s.MoreIPs...)...)
 	w.line("port", port)
 	w.line("protected-mode", "no")
 	w.line("daemonize", "no")

@@ -24,6 +24,11 @@ func TestRender(t *testing.T) {
 		"plain.conf": MemberConf{IP: "fd00::7", Port: 6379, Dir: "/data with space", Settings: map[string]string{
 			"save": "", "repl-diskless-sync-delay": "3",
 		}}.Render(),
+		"announce.conf":   MemberConf{IP: "10.0.0.7", Announce: "redis.example.com:30079", Port: 6379, Dir: "/data"}.Render(),
+		"dual-stack.conf": MemberConf{IP: "10.0.0.7", MoreIPs: []string{"fd00::7"}, Port: 6379, Dir: "/data"}.Render(),
+		"sentinel-ipv6.conf": SentinelConf{
+			IP: "fd00::8", MoreIPs: []string{"10.0.0.8"}, Port: 26379, Dir: "/data", ID: SentinelID("uid-1", "cache-sentinel-0"), Epoch: 7,
+		}.Render(),
 		"sentinel.conf": SentinelConf{
 			IP: "10.0.0.8", Port: 26379, Dir: "/data", ID: SentinelID("uid-1", "cache-sentinel-0"), Password: "secret", Epoch: 7,
 		}.Render(),

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -289,6 +290,61 @@ func TestSentinel(t *testing.T) {
 	}
 	if all, err := s.Masters(ctx); err != nil || len(all) != 0 {
 		t.Errorf("after REMOVE it monitors %v, %v", all, err)
+	}
+}
+
+// TestIPv6 runs a master, a replica and a Sentinel at ::1, the replica on both families.
+func TestIPv6(t *testing.T) {
+	l, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Skipf("this machine has no IPv6 loopback: %v", err)
+	}
+	_ = l.Close()
+	ctx := t.Context()
+	conf := func(more ...string) MemberConf {
+		return MemberConf{IP: "::1", MoreIPs: more, Port: freePort(t, "[::1]"), Dir: t.TempDir(), Password: "p"}
+	}
+	run := func(m MemberConf) *Client {
+		return start(t, m.Render(), net.JoinHostPort(m.IP, strconv.Itoa(int(m.Port))), m.Password)
+	}
+	dual := conf("127.11.0.6")
+	a, b := run(conf()), run(dual)
+	if err := a.Open(ctx, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.ReplicaOf(ctx, a.Address()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the link is up", func() error { return linkUp(ctx, b) })
+	if s, err := b.Status(ctx); err != nil || s.MasterAddress != a.Address() {
+		t.Errorf("the replica follows %q, %v; want %s", s.MasterAddress, err, a.Address())
+	}
+	if s, err := a.Status(ctx); err != nil || len(s.Replicas) != 1 || s.Replicas[0].Address != b.Address() {
+		t.Errorf("the master's replicas are %+v, %v; want %s", s.Replicas, err, b.Address())
+	}
+	other := NewClient(net.JoinHostPort("127.11.0.6", strconv.Itoa(int(dual.Port))), "p")
+	defer other.Close()
+	if _, err := other.Status(ctx); err != nil {
+		t.Errorf("the replica does not answer at its other address: %v", err)
+	}
+	sc := SentinelConf{IP: "::1", Port: freePort(t, "[::1]"), Dir: t.TempDir(), ID: SentinelID("u", "s-0"), Password: "p"}
+	addr := net.JoinHostPort(sc.IP, strconv.Itoa(int(sc.Port)))
+	start(t, sc.Render(), addr, "p", "--sentinel")
+	s := NewSentinel(addr, "p")
+	defer s.Close()
+	o := MonitorOptions{Quorum: 1, DownAfter: 5 * time.Second, FailoverTimeout: 30 * time.Second, ParallelSyncs: 1, Password: "p"}
+	if err := s.Monitor(ctx, "cache", a.Address(), o); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the Sentinel finds the replica", func() error {
+		replicas, err := s.Replicas(ctx, "cache")
+		if err != nil || len(replicas) != 1 || replicas[0].Address != b.Address() {
+			return fmt.Errorf("replicas %+v, %w; want %s", replicas, err, b.Address())
+		}
+		return nil
+	})
+	if got, err := s.MasterAddress(ctx, "cache"); err != nil || got != a.Address() {
+		t.Errorf("clients are told %q, %v; want %s", got, err, a.Address())
 	}
 }
 

@@ -39,6 +39,8 @@ type row[T object] struct {
 	validate func(T) field.ErrorList
 	// validateUpdate checks what must not change.
 	validateUpdate func(obj, old T) field.ErrorList
+	// warn tells of what is accepted and takes no effect here.
+	warn func(T) []string
 	// spec points to what the generation counts changes of.
 	spec func(T) any
 	// copyStatus copies the status; its presence makes the subresource /status.
@@ -85,6 +87,7 @@ type kind struct {
 	nameRule       nameRule
 	validate       func(runtime.Object) field.ErrorList
 	validateUpdate func(obj, old runtime.Object) field.ErrorList
+	warn           func(runtime.Object) []string
 	spec           func(runtime.Object) any
 	copyStatus     func(to, from runtime.Object)
 	scale          func(runtime.Object) scaleFields
@@ -111,6 +114,7 @@ func (r row[T]) erase() *kind {
 		prepare:        erase2(r.prepare),
 		copyStatus:     erase2(r.copyStatus),
 		validate:       eraseFunc(r.validate),
+		warn:           eraseFunc(r.warn),
 		spec:           eraseFunc(r.spec),
 		scale:          eraseFunc(r.scale),
 		fields:         eraseFunc(r.fields),

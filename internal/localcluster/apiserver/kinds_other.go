@@ -72,6 +72,7 @@ func otherKinds() []erasable {
 		row[*networkingv1.NetworkPolicy]{
 			gv: networkingv1.SchemeGroupVersion, plural: "networkpolicies", list: &networkingv1.NetworkPolicyList{}, short: []string{"netpol"},
 			defaults: defaultNetworkPolicy,
+			warn:     warnNetworkPolicy,
 			spec:     func(p *networkingv1.NetworkPolicy) any { return &p.Spec },
 			columns: []column[*networkingv1.NetworkPolicy]{
 				name[*networkingv1.NetworkPolicy](),
@@ -84,6 +85,7 @@ func otherKinds() []erasable {
 			defaults:       (*v1alpha1.Redis).Default,
 			validate:       (*v1alpha1.Redis).Validate,
 			validateUpdate: (*v1alpha1.Redis).ValidateUpdate,
+			warn:           warnRedis,
 			spec:           func(r *v1alpha1.Redis) any { return &r.Spec },
 			copyStatus:     func(to, from *v1alpha1.Redis) { to.Status = from.Status },
 			scale: func(r *v1alpha1.Redis) scaleFields {
@@ -101,6 +103,18 @@ func otherKinds() []erasable {
 			},
 		},
 	}
+}
+
+func warnNetworkPolicy(*networkingv1.NetworkPolicy) []string {
+	return []string{"a NetworkPolicy has no effect on one machine: there is no network to divide"}
+}
+
+func warnRedis(r *v1alpha1.Redis) []string {
+	var all []string
+	for _, w := range r.OneMachineWarnings() {
+		all = append(all, w.Field+": "+w.Why)
+	}
+	return all
 }
 
 // value is what p points to, as text, or nothing.

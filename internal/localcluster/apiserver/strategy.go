@@ -36,13 +36,21 @@ func newStrategy(k *kind, scheme *runtime.Scheme) strategy {
 	return strategy{ObjectTyper: scheme, NameGenerator: names.SimpleNameGenerator, kind: k}
 }
 
-func (s strategy) NamespaceScoped() bool                                   { return !s.kind.clusterScoped }
-func (strategy) AllowCreateOnUpdate(context.Context) bool                  { return false }
-func (s strategy) AllowUnconditionalUpdate(context.Context) bool           { return !s.kind.needsVersion }
-func (strategy) Canonicalize(runtime.Object)                               {}
-func (strategy) WarningsOnCreate(context.Context, runtime.Object) []string { return nil }
-func (strategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {
-	return nil
+func (s strategy) NamespaceScoped() bool                         { return !s.kind.clusterScoped }
+func (strategy) AllowCreateOnUpdate(context.Context) bool        { return false }
+func (s strategy) AllowUnconditionalUpdate(context.Context) bool { return !s.kind.needsVersion }
+func (strategy) Canonicalize(runtime.Object)                     {}
+
+// WarningsOnCreate are what kubectl and redstart apply print as warnings.
+func (s strategy) WarningsOnCreate(_ context.Context, obj runtime.Object) []string {
+	if s.kind.warn == nil {
+		return nil
+	}
+	return s.kind.warn(obj)
+}
+
+func (s strategy) WarningsOnUpdate(ctx context.Context, obj, _ runtime.Object) []string {
+	return s.WarningsOnCreate(ctx, obj)
 }
 
 // PrepareForCreate drops the status, which only /status may set, and starts the generation.
@@ -128,6 +136,11 @@ func (s strategy) resetFields(names ...string) map[fieldpath.APIVersion]*fieldpa
 
 // statusStrategy is the rules of /status: nothing but the status changes.
 type statusStrategy struct{ strategy }
+
+// WarningsOnUpdate are none: who writes the status did not write the spec.
+func (statusStrategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {
+	return nil
+}
 
 // PrepareForUpdate takes the status from obj, and all else from old.
 func (s statusStrategy) PrepareForUpdate(_ context.Context, obj, old runtime.Object) {

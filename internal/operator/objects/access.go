@@ -1,6 +1,8 @@
 package objects
 
 import (
+	"fmt"
+
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -19,8 +21,8 @@ func ServiceAccount(r *v1alpha1.Redis) *corev1.ServiceAccount {
 	}
 }
 
-// Role is all that the agents of a Redis may do: see and label pods of their namespace, hold the Lease of their Redis,
-// read its configuration and password, and tell what they did.
+// Role is all that the agents of a Redis may do: see the pods of their namespace and label their own, hold the Lease of
+// their Redis, read its configuration and password, and tell what they did.
 func Role(r *v1alpha1.Redis) *rbacv1.Role {
 	secrets := []string{r.Name}
 	if s := r.AuthSecretName(); s != r.Name {
@@ -31,7 +33,8 @@ func Role(r *v1alpha1.Redis) *rbacv1.Role {
 		TypeMeta:   typeMeta(rbacv1.SchemeGroupVersion, "Role"),
 		ObjectMeta: objectMeta(r, r.Name, ""),
 		Rules: []rbacv1.PolicyRule{
-			{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: append(read[:3:3], "patch")},
+			{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: read},
+			{APIGroups: []string{""}, Resources: []string{"pods"}, ResourceNames: podNames(r), Verbs: []string{"patch"}},
 			{APIGroups: []string{""}, Resources: []string{"configmaps"}, ResourceNames: []string{r.Name}, Verbs: read},
 			{APIGroups: []string{""}, Resources: []string{"secrets"}, ResourceNames: secrets, Verbs: read},
 			{
@@ -43,6 +46,24 @@ func Role(r *v1alpha1.Redis) *rbacv1.Role {
 			{APIGroups: []string{"", "events.k8s.io"}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}},
 		},
 	}
+}
+
+// podNames are those that the pods of a Redis ever have, whatever its size: who may change a pod may make it run anything, so
+// the agents may change no others. In mode Cluster there are too many to name.
+func podNames(r *v1alpha1.Redis) []string {
+	if r.Spec.Mode == v1alpha1.ModeCluster {
+		return nil
+	}
+	var names []string
+	for i := range v1alpha1.MaxReplicas {
+		names = append(names, fmt.Sprintf("%s-%d", r.Name, i))
+	}
+	if r.Spec.Mode == v1alpha1.ModeSentinel {
+		for i := range v1alpha1.MaxSentinels {
+			names = append(names, fmt.Sprintf("%s-%d", v1alpha1.SentinelName(r.Name), i))
+		}
+	}
+	return names
 }
 
 // RoleBinding gives the Role to the ServiceAccount.

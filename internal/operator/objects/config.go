@@ -16,9 +16,12 @@ import (
 // after a crash of a whole node, and a shorter one would fence masters for hiccups of the API server.
 const leaseSeconds = 5
 
-// ConfigMap is what the agents of a Redis read: everything that may change without a restart of a pod.
-func ConfigMap(r *v1alpha1.Redis) (*corev1.ConfigMap, error) {
-	b, err := json.MarshalIndent(AgentConfig(r), "", "  ")
+// ConfigMap is what the agents of a Redis read: everything that may change without a restart of a pod. announce is
+// AgentConfig.Announce, which does not follow from the Redis alone.
+func ConfigMap(r *v1alpha1.Redis, announce map[string]string) (*corev1.ConfigMap, error) {
+	config := AgentConfig(r)
+	config.Announce = announce
+	b, err := json.MarshalIndent(config, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("encode the agents' configuration of Redis %s/%s: %w", r.Namespace, r.Name, err)
 	}

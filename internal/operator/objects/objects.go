@@ -5,6 +5,7 @@ package objects
 import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,12 +25,19 @@ type Options struct {
 	// AgentImage holds the static binary that an init container copies into the pods. Empty on one machine, where the
 	// binary is there already.
 	AgentImage string
+	// OperatorNamespace is where the operator runs, empty where it runs in no pod.
+	OperatorNamespace string
+	// Announce is AgentConfig.Announce.
+	Announce map[string]string
 }
+
+// OneMachine tells that the Redis runs on the one-machine cluster, which has no containers and no network of its own.
+func (o Options) OneMachine() bool { return o.AgentImage == "" }
 
 // Build is every object of a Redis but its Secret, in the order in which they are applied: what a pod needs comes
 // before the pod, so the StatefulSets come last. The Redis must have its defaults.
 func Build(r *v1alpha1.Redis, o Options) ([]client.Object, error) {
-	config, err := ConfigMap(r)
+	config, err := ConfigMap(r, o.Announce)
 	if err != nil {
 		return nil, err
 	}
@@ -38,10 +46,16 @@ func Build(r *v1alpha1.Redis, o Options) ([]client.Object, error) {
 		return nil, err
 	}
 	all := []client.Object{ServiceAccount(r), Role(r), RoleBinding(r)}
-	for _, s := range Services(r) {
+	for _, s := range append(Services(r), ExternalServices(r, o.Replicas)...) {
+		if o.OneMachine() {
+			onOneMachine(s)
+		}
 		all = append(all, s)
 	}
 	all = append(all, MembersBudget(r))
+	if p := NetworkPolicy(r, o.OperatorNamespace); p != nil && !o.OneMachine() {
+		all = append(all, p)
+	}
 	if r.Spec.Mode != v1alpha1.ModeSentinel {
 		return append(all, config, members), nil
 	}
@@ -55,7 +69,7 @@ func Build(r *v1alpha1.Redis, o Options) ([]client.Object, error) {
 // AddToScheme registers the types of all objects that this package builds.
 func AddToScheme(s *runtime.Scheme) error {
 	for _, add := range []func(*runtime.Scheme) error{
-		corev1.AddToScheme, appsv1.AddToScheme, policyv1.AddToScheme, rbacv1.AddToScheme, v1alpha1.AddToScheme,
+		corev1.AddToScheme, appsv1.AddToScheme, networkingv1.AddToScheme, policyv1.AddToScheme, rbacv1.AddToScheme, v1alpha1.AddToScheme,
 	} {
 		if err := add(s); err != nil {
 			return err

@@ -46,13 +46,11 @@ func OperatorRules() []rbacv1.PolicyRule {
 	}
 }
 
-// OperatorClusterRules is what the operator reads beyond namespaces. Without it all works but what needs it, and the
-// condition SpecServed says so: storage that is to grow (does the class allow it?), and service.external of type NodePort
-// (what are the addresses of the nodes?).
+// OperatorClusterRules is what the operator reads beyond namespaces: the addresses of nodes, for service.external of type NodePort.
+// Without it all else works, and the condition SpecServed says so.
 func OperatorClusterRules() []rbacv1.PolicyRule {
 	return []rbacv1.PolicyRule{
-		{APIGroups: []string{"storage.k8s.io"}, Resources: []string{"storageclasses"}, Verbs: []string{"get"}},
-		{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: []string{"get", "list", "watch"}},
+		{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: []string{"get"}},
 	}
 }
 

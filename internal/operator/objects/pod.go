@@ -31,6 +31,8 @@ type pod struct {
 	ports      []corev1.ContainerPort
 	resources  corev1.ResourceRequirements
 	agentImage string
+	// extras: it gets the containers and volumes of the user.
+	extras bool
 }
 
 // podTemplate is the pod of a member or of a Sentinel. It holds what was asked for as part of a pod, and nothing that
@@ -85,7 +87,16 @@ func podTemplate(r *v1alpha1.Redis, p pod) corev1.PodTemplateSpec {
 			SecurityContext: containerSecurityContext(),
 		}}
 	}
+	if p.extras {
+		c.VolumeMounts = append(c.VolumeMounts, r.Spec.ExtraVolumeMounts...)
+		spec.Volumes = append(spec.Volumes, r.Spec.ExtraVolumes...)
+		spec.InitContainers = append(spec.InitContainers, r.Spec.InitContainers...)
+	}
 	spec.Containers = []corev1.Container{c}
+	if p.extras {
+		// The server's container comes first: it is the one that kubectl logs and exec mean.
+		spec.Containers = append(spec.Containers, r.Spec.ExtraContainers...)
+	}
 	return corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels, Annotations: annotations}, Spec: spec}
 }
 
@@ -95,7 +106,7 @@ func env(r *v1alpha1.Redis, component string) []corev1.EnvVar {
 			FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: path},
 		}}
 	}
-	return []corev1.EnvVar{
+	all := []corev1.EnvVar{
 		field("POD_NAME", "metadata.name"),
 		field("POD_NAMESPACE", "metadata.namespace"),
 		field("POD_IP", "status.podIP"),
@@ -103,6 +114,10 @@ func env(r *v1alpha1.Redis, component string) []corev1.EnvVar {
 		{Name: "REDSTART_REDIS", Value: r.Name},
 		{Name: "REDSTART_COMPONENT", Value: component},
 	}
+	if r.Spec.Service.DualStack() {
+		all = append(all, field("POD_IPS", "status.podIPs"))
+	}
+	return all
 }
 
 func probe(path string, period, failures int32) *corev1.Probe {

@@ -23,7 +23,21 @@ func Services(r *v1alpha1.Redis) []*corev1.Service {
 	if r.Spec.Mode == v1alpha1.ModeSentinel {
 		all = append(all, SentinelService(r))
 	}
+	if c := r.Spec.Service; c != nil {
+		for _, s := range all {
+			s.Spec.IPFamilies = c.IPFamilies
+			if c.IPFamilyPolicy != "" {
+				s.Spec.IPFamilyPolicy = &c.IPFamilyPolicy
+			}
+		}
+	}
 	return all
+}
+
+// onOneMachine takes off a Service what one machine cannot do; OneMachineWarnings of the Redis tells of it.
+func onOneMachine(s *corev1.Service) {
+	s.Spec.LoadBalancerClass, s.Spec.LoadBalancerSourceRanges, s.Spec.ExternalTrafficPolicy = nil, nil, ""
+	s.Spec.IPFamilies, s.Spec.IPFamilyPolicy = nil, nil
 }
 
 // MasterService always leads to the master.
@@ -50,6 +64,13 @@ func clientService(r *v1alpha1.Redis, name string, role v1alpha1.Role) *corev1.S
 			s.Spec.Type = c.Type
 		}
 		s.Annotations = maps.Clone(c.Annotations)
+		s.Spec.LoadBalancerClass, s.Spec.LoadBalancerSourceRanges = c.LoadBalancerClass, c.LoadBalancerSourceRanges
+		s.Spec.ExternalTrafficPolicy = c.ExternalTrafficPolicy
+		if n := c.NodePorts; n != nil && name == r.MasterServiceName() {
+			s.Spec.Ports[0].NodePort = ptr.Deref(n.Master, 0)
+		} else if n != nil {
+			s.Spec.Ports[0].NodePort = ptr.Deref(n.Replicas, 0)
+		}
 	}
 	return s
 }

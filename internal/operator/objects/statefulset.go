@@ -30,6 +30,7 @@ func StatefulSet(r *v1alpha1.Redis, replicas int32, agentImage string) (*appsv1.
 		container:  portRedis,
 		ports:      []corev1.ContainerPort{containerPort(portRedis, v1alpha1.PortRedis), containerPort(portAgent, v1alpha1.PortAgent)},
 		resources:  r.Spec.Resources,
+		extras:     true,
 		agentImage: agentImage,
 	})
 	if err != nil {
@@ -109,16 +110,27 @@ func KeepAgentImage(wanted, live *appsv1.StatefulSet) {
 	if live == nil || live.Name != wanted.Name || live.Annotations[annotationTemplate] != wanted.Annotations[annotationTemplate] {
 		return
 	}
-	image := func(s *appsv1.StatefulSet) *string {
-		for i := range s.Spec.Template.Spec.InitContainers {
-			if c := &s.Spec.Template.Spec.InitContainers[i]; c.Name == containerAgent {
+	keepAgentImage(&wanted.Spec.Template.Spec, &live.Spec.Template.Spec)
+}
+
+// KeepAgentImageOfPod does the same where the live StatefulSet is gone and one of its pods is left.
+func KeepAgentImageOfPod(wanted *appsv1.StatefulSet, pod *corev1.Pod) {
+	if wanted.Spec.Selector.MatchLabels[v1alpha1.LabelComponent] == pod.Labels[v1alpha1.LabelComponent] {
+		keepAgentImage(&wanted.Spec.Template.Spec, &pod.Spec)
+	}
+}
+
+func keepAgentImage(to, from *corev1.PodSpec) {
+	image := func(s *corev1.PodSpec) *string {
+		for i := range s.InitContainers {
+			if c := &s.InitContainers[i]; c.Name == containerAgent {
 				return &c.Image
 			}
 		}
 		return nil
 	}
-	if to, from := image(wanted), image(live); to != nil && from != nil {
-		*to = *from
+	if t, f := image(to), image(from); t != nil && f != nil {
+		*t = *f
 	}
 }
 

@@ -467,12 +467,15 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.HandoverStatus{}.OpenAPIModelName():                            schema_redstartdev_redstart_api_v1alpha1_HandoverStatus(ref),
 		v1alpha1.HeaderModifier{}.OpenAPIModelName():                            schema_redstartdev_redstart_api_v1alpha1_HeaderModifier(ref),
 		v1alpha1.HeaderValue{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_HeaderValue(ref),
+		v1alpha1.IPBlock{}.OpenAPIModelName():                                   schema_redstartdev_redstart_api_v1alpha1_IPBlock(ref),
 		v1alpha1.IngressRouting{}.OpenAPIModelName():                            schema_redstartdev_redstart_api_v1alpha1_IngressRouting(ref),
 		v1alpha1.MemberStatus{}.OpenAPIModelName():                              schema_redstartdev_redstart_api_v1alpha1_MemberStatus(ref),
 		v1alpha1.MetricsSpec{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_MetricsSpec(ref),
 		v1alpha1.NetworkPolicyPeer{}.OpenAPIModelName():                         schema_redstartdev_redstart_api_v1alpha1_NetworkPolicyPeer(ref),
 		v1alpha1.NetworkPolicySpec{}.OpenAPIModelName():                         schema_redstartdev_redstart_api_v1alpha1_NetworkPolicySpec(ref),
 		v1alpha1.NetworkReference{}.OpenAPIModelName():                          schema_redstartdev_redstart_api_v1alpha1_NetworkReference(ref),
+		v1alpha1.NodePortsSpec{}.OpenAPIModelName():                             schema_redstartdev_redstart_api_v1alpha1_NodePortsSpec(ref),
+		v1alpha1.OneMachineWarning{}.OpenAPIModelName():                         schema_redstartdev_redstart_api_v1alpha1_OneMachineWarning(ref),
 		v1alpha1.OpenSlot{}.OpenAPIModelName():                                  schema_redstartdev_redstart_api_v1alpha1_OpenSlot(ref),
 		v1alpha1.PathMatch{}.OpenAPIModelName():                                 schema_redstartdev_redstart_api_v1alpha1_PathMatch(ref),
 		v1alpha1.PodMetadata{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_PodMetadata(ref),
@@ -23304,6 +23307,21 @@ func schema_redstartdev_redstart_api_v1alpha1_AgentConfig(ref common.ReferenceCa
 							Format: "int32",
 						},
 					},
+					"announce": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Announce is HOST:PORT by which clients outside the cluster reach a member, by the name of its pod. The members themselves go on to use the addresses of their pods.",
+							Type:        []string{"object"},
+							AdditionalProperties: &spec.SchemaOrBool{
+								Allows: true,
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
 					"config": {
 						SchemaProps: spec.SchemaProps{
 							Description: "Config is spec.config with the operator's defaults folded in.",
@@ -24158,7 +24176,7 @@ func schema_redstartdev_redstart_api_v1alpha1_ExternalSpec(ref common.ReferenceC
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
 			SchemaProps: spec.SchemaProps{
-				Description: "ExternalSpec gives every member an address of its own outside the cluster.",
+				Description: "ExternalSpec gives every member an address of its own outside the cluster: a Service POD-external, whose address the member announces to clients (INFO, ROLE) and the status tells. It is not served yet in modes Sentinel and Cluster, where the members know each other by what they announce.",
 				Type:        []string{"object"},
 				Properties: map[string]spec.Schema{
 					"type": {
@@ -24168,6 +24186,54 @@ func schema_redstartdev_redstart_api_v1alpha1_ExternalSpec(ref common.ReferenceC
 							Type:        []string{"string"},
 							Format:      "",
 							Enum:        []interface{}{"ClusterIP", "ExternalName", "LoadBalancer", "NodePort"},
+						},
+					},
+					"host": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Host that clients are told, for example a DNS name of all nodes. Default: the address of the load balancer, or of the node that the member runs on.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"annotations": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Annotations of the Services.",
+							Type:        []string{"object"},
+							AdditionalProperties: &spec.SchemaOrBool{
+								Allows: true,
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+					"loadBalancerClass": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Class of the load balancers. Kubernetes lets it be set once.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"loadBalancerSourceRanges": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "Networks that may connect through the load balancers, where their provider can do that.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
 						},
 					},
 				},
@@ -24533,6 +24599,47 @@ func schema_redstartdev_redstart_api_v1alpha1_HeaderValue(ref common.ReferenceCa
 	}
 }
 
+func schema_redstartdev_redstart_api_v1alpha1_IPBlock(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "IPBlock is a network, but for some parts of it.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"cidr": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The network, for example 192.168.0.0/16 or 2001:db8::/32.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"except": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "Parts of it that may not connect.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+				},
+				Required: []string{"cidr"},
+			},
+		},
+	}
+}
+
 func schema_redstartdev_redstart_api_v1alpha1_IngressRouting(ref common.ReferenceCallback) common.OpenAPIDefinition {
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
@@ -24595,6 +24702,13 @@ func schema_redstartdev_redstart_api_v1alpha1_MemberStatus(ref common.ReferenceC
 					"address": {
 						SchemaProps: spec.SchemaProps{
 							Description: "Address of the redis-server, HOST:PORT.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"external": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Address for clients outside the cluster, HOST:PORT, where spec.service.external asks for one.",
 							Type:        []string{"string"},
 							Format:      "",
 						},
@@ -24678,9 +24792,24 @@ func schema_redstartdev_redstart_api_v1alpha1_MetricsSpec(ref common.ReferenceCa
 				Properties: map[string]spec.Schema{
 					"podMonitor": {
 						SchemaProps: spec.SchemaProps{
-							Description: "Whether a PodMonitor is made.",
+							Description: "Whether a PodMonitor is made, by which the Prometheus operator finds the pods. Where the cluster does not know the kind, the condition SpecServed says so.",
 							Type:        []string{"boolean"},
 							Format:      "",
+						},
+					},
+					"podMonitorLabels": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Labels of the PodMonitor, should your Prometheus select by them, for example release: prometheus.",
+							Type:        []string{"object"},
+							AdditionalProperties: &spec.SchemaOrBool{
+								Allows: true,
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
 						},
 					},
 				},
@@ -24693,12 +24822,12 @@ func schema_redstartdev_redstart_api_v1alpha1_NetworkPolicyPeer(ref common.Refer
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
 			SchemaProps: spec.SchemaProps{
-				Description: "NetworkPolicyPeer selects pods that may connect, as in a NetworkPolicy.",
+				Description: "NetworkPolicyPeer selects who may connect, as in a NetworkPolicy: pods, or a network.",
 				Type:        []string{"object"},
 				Properties: map[string]spec.Schema{
 					"podSelector": {
 						SchemaProps: spec.SchemaProps{
-							Description: "Labels of the pods.",
+							Description: "Labels of the pods, in the namespaces of namespaceSelector, or in that of the Redis.",
 							Ref:         ref(metav1.LabelSelector{}.OpenAPIModelName()),
 						},
 					},
@@ -24708,11 +24837,17 @@ func schema_redstartdev_redstart_api_v1alpha1_NetworkPolicyPeer(ref common.Refer
 							Ref:         ref(metav1.LabelSelector{}.OpenAPIModelName()),
 						},
 					},
+					"ipBlock": {
+						SchemaProps: spec.SchemaProps{
+							Description: "A network outside the cluster.",
+							Ref:         ref(v1alpha1.IPBlock{}.OpenAPIModelName()),
+						},
+					},
 				},
 			},
 		},
 		Dependencies: []string{
-			metav1.LabelSelector{}.OpenAPIModelName()},
+			metav1.LabelSelector{}.OpenAPIModelName(), v1alpha1.IPBlock{}.OpenAPIModelName()},
 	}
 }
 
@@ -24720,12 +24855,12 @@ func schema_redstartdev_redstart_api_v1alpha1_NetworkPolicySpec(ref common.Refer
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
 			SchemaProps: spec.SchemaProps{
-				Description: "NetworkPolicySpec says who may connect.",
+				Description: "NetworkPolicySpec says who may connect. Nothing is said about what the pods themselves connect to.",
 				Type:        []string{"object"},
 				Properties: map[string]spec.Schema{
 					"enabled": {
 						SchemaProps: spec.SchemaProps{
-							Description: "Whether a NetworkPolicy is made.",
+							Description: "Whether a NetworkPolicy is made. The members, the Sentinels, the operator and the kubelets may then connect, and nobody else but the peers below. On one machine it has no effect, and a warning and the condition SpecServed say so.",
 							Type:        []string{"boolean"},
 							Format:      "",
 						},
@@ -24737,7 +24872,25 @@ func schema_redstartdev_redstart_api_v1alpha1_NetworkPolicySpec(ref common.Refer
 							},
 						},
 						SchemaProps: spec.SchemaProps{
-							Description: "Peers that may connect, besides the members, the Sentinels and the operator.",
+							Description: "Peers that may connect to the members, and in mode Sentinel to the Sentinels.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.NetworkPolicyPeer{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+					"allowMetricsFrom": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "Peers that may read the metrics, at port 9379: your Prometheus.",
 							Type:        []string{"array"},
 							Items: &spec.SchemaOrArray{
 								Schema: &spec.Schema{
@@ -24789,6 +24942,63 @@ func schema_redstartdev_redstart_api_v1alpha1_NetworkReference(ref common.Refere
 					},
 				},
 				Required: []string{"apiVersion", "kind", "name"},
+			},
+		},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_NodePortsSpec(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "NodePortsSpec are ports of the nodes, in the cluster's range, which is 30000 to 32767 unless it was changed.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"master": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Port of the Service for writes.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"replicas": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Port of the Service for reads.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+				},
+			},
+		},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_OneMachineWarning(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "OneMachineWarning is a field that takes no effect on one machine.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"Field": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Field is its path, Why one clause for people.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"Why": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Field is its path, Why one clause for people.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+				},
+				Required: []string{"Field", "Why"},
 			},
 		},
 	}
@@ -25324,6 +25534,90 @@ func schema_redstartdev_redstart_api_v1alpha1_RedisSpec(ref common.ReferenceCall
 							Ref:         ref(v1alpha1.PodMetadata{}.OpenAPIModelName()),
 						},
 					},
+					"extraContainers": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-map-keys": []interface{}{
+									"name",
+								},
+								"x-kubernetes-list-type": "map",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "Containers that run beside the server in every member's pod, as in a pod: an exporter, a shipper of logs. Sentinels have none. The names redis and agent and the ports 6379 and 9379 are taken.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(corev1.Container{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+					"initContainers": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-map-keys": []interface{}{
+									"name",
+								},
+								"x-kubernetes-list-type": "map",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "Containers that run to their end before the server starts, in every member's pod, as in a pod. The name agent is taken.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(corev1.Container{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+					"extraVolumes": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-map-keys": []interface{}{
+									"name",
+								},
+								"x-kubernetes-list-type": "map",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "Volumes for the containers above and for extraVolumeMounts, as in a pod. The names data and redstart are taken; data may be mounted.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(corev1.Volume{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+					"extraVolumeMounts": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-map-keys": []interface{}{
+									"mountPath",
+								},
+								"x-kubernetes-list-type": "map",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "Where extraVolumes are mounted in the server's container, as in a container. Nothing can be mounted at /data and /redstart, or below.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(corev1.VolumeMount{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
 					"terminationGracePeriodSeconds": {
 						SchemaProps: spec.SchemaProps{
 							Description: "Seconds that a member may take to hand over and stop, 5 to 3600. Default: 60.",
@@ -25335,7 +25629,7 @@ func schema_redstartdev_redstart_api_v1alpha1_RedisSpec(ref common.ReferenceCall
 			},
 		},
 		Dependencies: []string{
-			corev1.Affinity{}.OpenAPIModelName(), corev1.LocalObjectReference{}.OpenAPIModelName(), corev1.PodSecurityContext{}.OpenAPIModelName(), corev1.ResourceRequirements{}.OpenAPIModelName(), corev1.Toleration{}.OpenAPIModelName(), corev1.TopologySpreadConstraint{}.OpenAPIModelName(), v1alpha1.AuthSpec{}.OpenAPIModelName(), v1alpha1.BackupSpec{}.OpenAPIModelName(), v1alpha1.DurabilitySpec{}.OpenAPIModelName(), v1alpha1.GatewaySpec{}.OpenAPIModelName(), v1alpha1.MetricsSpec{}.OpenAPIModelName(), v1alpha1.NetworkPolicySpec{}.OpenAPIModelName(), v1alpha1.PodMetadata{}.OpenAPIModelName(), v1alpha1.SentinelSpec{}.OpenAPIModelName(), v1alpha1.ServiceSpec{}.OpenAPIModelName(), v1alpha1.StorageSpec{}.OpenAPIModelName(), v1alpha1.TLSSpec{}.OpenAPIModelName(), v1alpha1.UserSpec{}.OpenAPIModelName()},
+			corev1.Affinity{}.OpenAPIModelName(), corev1.Container{}.OpenAPIModelName(), corev1.LocalObjectReference{}.OpenAPIModelName(), corev1.PodSecurityContext{}.OpenAPIModelName(), corev1.ResourceRequirements{}.OpenAPIModelName(), corev1.Toleration{}.OpenAPIModelName(), corev1.TopologySpreadConstraint{}.OpenAPIModelName(), corev1.Volume{}.OpenAPIModelName(), corev1.VolumeMount{}.OpenAPIModelName(), v1alpha1.AuthSpec{}.OpenAPIModelName(), v1alpha1.BackupSpec{}.OpenAPIModelName(), v1alpha1.DurabilitySpec{}.OpenAPIModelName(), v1alpha1.GatewaySpec{}.OpenAPIModelName(), v1alpha1.MetricsSpec{}.OpenAPIModelName(), v1alpha1.NetworkPolicySpec{}.OpenAPIModelName(), v1alpha1.PodMetadata{}.OpenAPIModelName(), v1alpha1.SentinelSpec{}.OpenAPIModelName(), v1alpha1.ServiceSpec{}.OpenAPIModelName(), v1alpha1.StorageSpec{}.OpenAPIModelName(), v1alpha1.TLSSpec{}.OpenAPIModelName(), v1alpha1.UserSpec{}.OpenAPIModelName()},
 	}
 }
 
@@ -25372,7 +25666,7 @@ func schema_redstartdev_redstart_api_v1alpha1_RedisStatus(ref common.ReferenceCa
 							},
 						},
 						SchemaProps: spec.SchemaProps{
-							Description: "Conditions: Ready, MasterAvailable, ReplicasInSync, ConfigApplied, Progressing.",
+							Description: "Conditions: Ready, MasterAvailable, ReplicasInSync, ConfigApplied, SpecServed, Progressing.",
 							Type:        []string{"array"},
 							Items: &spec.SchemaOrArray{
 								Schema: &spec.Schema{
@@ -26771,6 +27065,74 @@ func schema_redstartdev_redstart_api_v1alpha1_ServiceSpec(ref common.ReferenceCa
 							Format:      "",
 						},
 					},
+					"loadBalancerClass": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Class of the load balancers, for type LoadBalancer. Kubernetes lets it be set once.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"loadBalancerSourceRanges": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "Networks that may connect through the load balancers, for type LoadBalancer, where its provider can do that.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+					"externalTrafficPolicy": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Whether nodes forward to pods on other nodes, for types NodePort and LoadBalancer: Cluster, or Local, which keeps the clients' addresses. Default: Cluster.\n\nPossible enum values:\n - `\"Cluster\"` routes traffic to all endpoints.\n - `\"Local\"` preserves the source IP of the traffic by routing only to endpoints on the same node as the traffic was received on (dropping the traffic if there are no local endpoints).",
+							Type:        []string{"string"},
+							Format:      "",
+							Enum:        []interface{}{"Cluster", "Local"},
+						},
+					},
+					"nodePorts": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Ports of the nodes, for types NodePort and LoadBalancer. Default: the cluster chooses.",
+							Ref:         ref(v1alpha1.NodePortsSpec{}.OpenAPIModelName()),
+						},
+					},
+					"ipFamilyPolicy": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Address families of all Services of the Redis: SingleStack, PreferDualStack or RequireDualStack. With the latter two the members listen on all addresses of their pods. Default: SingleStack.\n\nPossible enum values:\n - `\"PreferDualStack\"` indicates that this service prefers dual-stack when the cluster is configured for dual-stack. If the cluster is not configured for dual-stack the service will be assigned a single IPFamily. If the IPFamily is not set in service.spec.ipFamilies then the service will be assigned the default IPFamily configured on the cluster\n - `\"RequireDualStack\"` indicates that this service requires dual-stack. Using IPFamilyPolicyRequireDualStack on a single stack cluster will result in validation errors. The IPFamilies (and their order) assigned to this service is based on service.spec.ipFamilies. If service.spec.ipFamilies was not provided then it will be assigned according to how they are configured on the cluster. If service.spec.ipFamilies has only one entry then the alternative IPFamily will be added by apiserver\n - `\"SingleStack\"` indicates that this service is required to have a single IPFamily. The IPFamily assigned is based on the default IPFamily used by the cluster or as identified by service.spec.ipFamilies field",
+							Type:        []string{"string"},
+							Format:      "",
+							Enum:        []interface{}{"PreferDualStack", "RequireDualStack", "SingleStack"},
+						},
+					},
+					"ipFamilies": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "Families of all Services of the Redis, the first one first: IPv4 and IPv6. Default: as the cluster has it.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+										Enum:   []interface{}{"", "IPv4", "IPv6"},
+									},
+								},
+							},
+						},
+					},
 					"external": {
 						SchemaProps: spec.SchemaProps{
 							Description: "Addresses of single members for clients outside the cluster.",
@@ -26781,7 +27143,7 @@ func schema_redstartdev_redstart_api_v1alpha1_ServiceSpec(ref common.ReferenceCa
 			},
 		},
 		Dependencies: []string{
-			v1alpha1.ExternalSpec{}.OpenAPIModelName()},
+			v1alpha1.ExternalSpec{}.OpenAPIModelName(), v1alpha1.NodePortsSpec{}.OpenAPIModelName()},
 	}
 }
 
@@ -26912,7 +27274,7 @@ func schema_redstartdev_redstart_api_v1alpha1_StorageSpec(ref common.ReferenceCa
 				Properties: map[string]spec.Schema{
 					"size": {
 						SchemaProps: spec.SchemaProps{
-							Description: "Size of each member's volume. Default: 1Gi.",
+							Description: "Size of each member's volume. It can grow where the storage class allows it, without a restart, and not shrink. Default: 1Gi.",
 							Ref:         ref(resource.Quantity{}.OpenAPIModelName()),
 						},
 					},
