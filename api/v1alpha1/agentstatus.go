@@ -37,8 +37,10 @@ type AgentStatus struct {
 	HandingOver bool   `json:"handingOver,omitempty"`
 	// Candidate, in mode Sentinel: this member holds the Lease and wants the Sentinels to monitor it.
 	Candidate bool `json:"candidate,omitempty"`
-	// ConfigHash is the hash of the configuration in force; PendingRestart lists the settings that need a restart.
+	// ConfigHash is the hash of the configuration in force; PendingRestart lists the settings that need a restart. Both
+	// speak of the wanted configuration whose hash is ConfigSeen; who wants another one has to wait until it is seen.
 	ConfigHash     string   `json:"configHash,omitempty"`
+	ConfigSeen     string   `json:"configSeen,omitempty"`
 	PendingRestart []string `json:"pendingRestart,omitempty"`
 	// LastFailover is the last change of master that this agent took part in as the new master.
 	LastFailover *FailoverStatus `json:"lastFailover,omitempty"`

@@ -334,8 +334,8 @@ func (m *member) self() v1alpha1.AgentStatus {
 	if m.config != nil && m.config.Mode == v1alpha1.ModeSentinel && m.sentinelsSince != 0 {
 		s.SentinelsReachableMS = (m.now() - m.sentinelsSince).Milliseconds()
 	}
-	if m.inForce != nil {
-		s.ConfigHash = redis.SettingsHash(m.inForce)
+	if m.inForce != nil && m.applied != nil {
+		s.ConfigHash, s.ConfigSeen = redis.SettingsHash(m.inForce), redis.SettingsHash(m.applied.Config)
 	}
 	// A server that loaded an append-only file lost its history, one that loaded a snapshot has it; one without any key
 	// has none.

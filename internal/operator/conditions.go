@@ -86,6 +86,8 @@ func configCondition(wanted []instance) metav1.Condition {
 			if !x.ready() {
 				missing = append(missing, x.name)
 			}
+		case x.unaware:
+			missing = append(missing, x.name)
 		case len(x.agent.PendingRestart) > 0:
 			restart = append(restart, fmt.Sprintf("%s (%s)", x.name, strings.Join(x.agent.PendingRestart, ", ")))
 		default:

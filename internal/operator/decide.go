@@ -17,6 +17,8 @@ type removal struct {
 	waits string
 	// stuck: it will not come by itself.
 	stuck bool
+	// soon: it will come in a moment.
+	soon bool
 }
 
 // nextRestart is the next member to restart: replicas first, the highest ordinal first, each when all others
@@ -53,16 +55,18 @@ func nextSentinelRestart(sentinels []instance, now time.Time) removal {
 	return removal{}
 }
 
-// replaceable settles the cases in which no choice is left: nothing is outdated, something is down. It is not done when all are
-// up and at least one is outdated.
+// replaceable settles the cases in which no choice is left: nothing is outdated, something is down, somebody has yet to say
+// whether it has to be restarted. It is not done when all are up and at least one is outdated.
 func replaceable(all []instance, now time.Time) (_ removal, done bool) {
-	rest := 0
+	rest, ignorant := 0, ""
 	for _, x := range all {
 		if x.outdated != "" {
 			rest++
+		} else if x.unaware {
+			ignorant = x.name
 		}
 	}
-	if rest == 0 {
+	if rest == 0 && ignorant == "" {
 		return removal{}, true
 	}
 	for i := len(all) - 1; i >= 0; i-- {
@@ -82,6 +86,10 @@ func replaceable(all []instance, now time.Time) (_ removal, done bool) {
 			waits: fmt.Sprintf("%s (%s); %d still to restart", x.name, why, rest),
 			stuck: x.stuck(now),
 		}, true
+	}
+	if ignorant != "" {
+		// Were the others restarted meanwhile, the master might be gone before a replica of which nobody knew.
+		return removal{waits: ignorant + " (has not seen the wanted settings yet)", soon: true}, true
 	}
 	return removal{}, false
 }

@@ -23,6 +23,7 @@ var testNow = time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
 //	master, replica   its role; a replica follows the first master of the list, link up
 //	offset=N term=N   as its agent says; 100 and 1 by default
 //	outdated=WHY      it has to be restarted
+//	unaware           it has not seen the wanted settings yet
 //	absent            there is no pod
 //	stopping          its pod is being deleted
 //	silent            its agent does not answer; the pod is ready
@@ -80,6 +81,8 @@ func parseMember(t *testing.T, name string, words []string) instance {
 			x.agent.Term = number
 		case "outdated":
 			x.outdated = value
+		case "unaware":
+			x.unaware = true
 		case "absent":
 			x.pod, x.agent = nil, nil
 		case "stopping":

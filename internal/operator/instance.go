@@ -23,6 +23,8 @@ type instance struct {
 	unanswered error
 	// outdated is why it has to be restarted, empty when it need not.
 	outdated string
+	// unaware: what its agent says of its settings is about older ones than those wanted now.
+	unaware bool
 }
 
 // instances are those of a StatefulSet, by ordinal: the first wanted ones whether they exist or not, and what exists
@@ -192,6 +194,12 @@ func podProblem(p *corev1.Pod) string {
 		return strings.TrimSuffix("Failed: "+p.Status.Reason+" "+p.Status.Message, ": ")
 	}
 	return ""
+}
+
+// unaware tells whether an agent has yet to look at the wanted settings, whose hash is wanted: until it has, nothing is
+// known of whether they need a restart. An agent of an older release does not say what it looked at.
+func unaware(i instance, wanted string) bool {
+	return i.agent != nil && i.agent.ConfigSeen != "" && i.agent.ConfigSeen != wanted
 }
 
 // outdated is why an instance has to be restarted: its pod is of an older revision of its StatefulSet, was made before

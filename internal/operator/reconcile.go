@@ -19,6 +19,7 @@ import (
 
 	"redstart.dev/redstart/api/v1alpha1"
 	"redstart.dev/redstart/internal/operator/objects"
+	"redstart.dev/redstart/internal/redis"
 )
 
 const (
@@ -175,11 +176,13 @@ func (c *redisController) observe(ctx context.Context, r *v1alpha1.Redis) (o obs
 	all := append(o.members[:len(o.members):len(o.members)], o.sentinels...)
 	c.agents.look(ctx, token, all)
 	o.now = c.now()
-	restartedAt := c.restartedAt(r)
+	restartedAt, settings := c.restartedAt(r), redis.SettingsHash(objects.AgentConfig(r).Config)
 	for i := range all {
 		set := live.members
 		if i >= len(o.members) {
 			set = live.sentinels
+		} else {
+			all[i].unaware = unaware(all[i], settings)
 		}
 		all[i].outdated = outdated(all[i], set, restartedAt, o.now)
 	}

@@ -237,6 +237,9 @@ func (c *redisController) restart(ctx context.Context, r *v1alpha1.Redis, mem *m
 		return d, lookBusy, true, nil
 	case step.waits != "":
 		d.message = "waiting for " + step.waits
+		if step.soon {
+			return d, lookNext, true, nil
+		}
 		return d, lookBusy, true, nil
 	}
 	for _, x := range all {
