@@ -237,7 +237,7 @@ func (m *decider) mayOpen() {
 		m.why("the Lease names this member; the API has just come back, and not yet for all members")
 		return
 	}
-	if m.Self.Empty() && m.Lease.Term > 1 && !m.complete() && !m.HandoverForce {
+	if m.Self.Empty() && !m.brandNew() && !m.complete() && !m.HandoverForce {
 		m.why("the Lease names this member, but it is empty and not all others are here: waiting for them " +
 			"(redstart failover --force begins anew)")
 		m.lookAt(m.Now + fresh)
@@ -252,6 +252,10 @@ func (m *decider) mayOpen() {
 	m.why("the Lease names this member, but another holds more")
 	m.release()
 }
+
+// brandNew tells whether nobody can hold data yet: this member is the first holder of the Lease that there ever was, and has
+// not been open. Later it may be empty because its data is gone while others hold copies.
+func (m *decider) brandNew() bool { return m.holds() && m.Lease.Term == 1 && !m.d.Memory.Settled }
 
 // open makes the server writable, after whoever may still be open, though no longer allowed to, was demoted.
 func (m *decider) open(term int64, before time.Duration) {

@@ -139,7 +139,7 @@ func (m *decider) openUnderSentinels(self bool) {
 		m.why("named by the Sentinels, but this member is empty and another holds data")
 		m.askFailover()
 		return
-	case m.Self.Empty() && !(m.holds() && m.Lease.Term == 1) && !m.complete() && !m.HandoverForce:
+	case m.Self.Empty() && !m.brandNew() && !m.complete() && !m.HandoverForce:
 		m.why("named by the Sentinels, but this member is empty and not all others are here: waiting for them " +
 			"(redstart failover --force begins anew)")
 		m.lookAt(m.Now + fresh)
