@@ -20,7 +20,10 @@ import (
 	"redstart.dev/redstart/internal/redis/migrate"
 )
 
-var benchKeys = flag.Int("migrate.keys", 1_000_000, "keys of 100 bytes in BenchmarkScaleOut")
+var (
+	benchKeys = flag.Int("migrate.keys", 1_000_000, "keys of 100 bytes in BenchmarkScaleOut")
+	benchOpen = flag.Int("migrate.open", 0, "Options.OpenSlots in BenchmarkScaleOut")
+)
 
 // BenchmarkScaleOut scales a cluster from three masters to six, with a client that writes a thousand times a second:
 // by this package, and by redis-cli. It reports seconds, and the writer's median, 99th percentile and maximum.
@@ -77,7 +80,7 @@ func scaleOut(b *testing.B, nodes []*clustertest.Node) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	report, err := migrate.Migrate(b.Context(), c, p.Moves, migrate.Options{})
+	report, err := migrate.Migrate(b.Context(), c, p.Moves, migrate.Options{OpenSlots: *benchOpen})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
+
+	goredis "github.com/redis/go-redis/v9"
 
 	"redstart.dev/redstart/api/v1alpha1"
 	"redstart.dev/redstart/internal/redis"
@@ -50,21 +53,29 @@ func (r *run) move(ctx context.Context, source, target *node, slots []int) error
 	if err != nil || len(slots) == 0 {
 		return err
 	}
-	f := flow{source: source, target: target, run: source.runID(ctx)}
+	f := flow{source: source, target: target, run: runIDIn(r.cluster.Views(), source.id)}
 	// IMPORTING comes first: once the source is MIGRATING, it sends clients to the target, which must let them in.
 	if err := setSlots(ctx, target, slots, redis.SlotImporting, source.id); err != nil {
 		return err
 	}
-	if err := setSlots(ctx, source, slots, redis.SlotMigrating, target.id); err != nil {
-		return err
-	}
-	// Keys that came before the slot was open are found by listing again; once it is open no new ones can come.
-	for listed := false; !listed || len(keys) > 0; listed = true {
+	// Keys that came before the slot was open are found by listing again; while it is MIGRATING no new ones come. It is
+	// said again before the last look, should somebody have closed the slot meanwhile: a source that is not MIGRATING
+	// takes new keys, and drops them when the target takes the slot.
+	for {
+		if err := setSlots(ctx, source, slots, redis.SlotMigrating, target.id); err != nil {
+			return err
+		}
 		if err := r.moveKeys(ctx, f, keys); err != nil {
+			return err
+		}
+		if err := setSlots(ctx, source, slots, redis.SlotMigrating, target.id); err != nil {
 			return err
 		}
 		if keys, err = r.list(ctx, source, slots); err != nil {
 			return err
+		}
+		if len(keys) == 0 {
+			break
 		}
 	}
 	return r.finish(ctx, source, target, slots)
@@ -109,20 +120,68 @@ func (r *run) leave(k key) {
 }
 
 // finish gives slots to the target: on the target first, so that there is no moment in which nobody owns them; then on
-// the source, and on the other masters, which would learn it from the target anyway. source is nil where it has lost
+// the source and the other masters, which would learn it from the target anyway. source is nil where it has lost
 // the slots already.
 func (r *run) finish(ctx context.Context, source, target *node, slots []int) error {
-	if err := setSlots(ctx, target, slots, redis.SlotNode, target.id); err != nil {
+	if err := r.take(ctx, target, slots); err != nil {
 		return err
 	}
 	r.counts.slots.Add(int64(len(slots)))
-	if source != nil {
-		// The target owns them now, by the higher epoch; a source that cannot be told hears of it from the target.
-		_ = setSlots(ctx, source, slots, redis.SlotNode, target.id)
-	}
+	// The target owns them now, by the higher epoch: whoever cannot be told hears of it from the target. agree looks
+	// whether all have.
+	var told sync.WaitGroup
 	for _, other := range r.cluster.masters() {
 		if other != target && other != source {
-			_ = setSlots(ctx, other, slots, redis.SlotNode, target.id)
+			told.Go(func() { _ = setSlots(ctx, other, slots, redis.SlotNode, target.id) })
+		}
+	}
+	if source != nil {
+		_ = setSlots(ctx, source, slots, redis.SlotNode, target.id)
+	}
+	told.Wait()
+	return nil
+}
+
+// take makes the target the owner of slots that it imports.
+//
+// A server that takes an importing slot tells all others at once, each time with the map of all its slots, and going through
+// thousands of those is what would keep every server of the cluster busiest. So Redis is made to take them in one
+// transaction, all but the last as if they were not importing, which is silent: one message tells of all. The epoch is bumped in the same
+// transaction, hence before anything is saved or sent: there is no moment in which the claim could lose against the source's.
+func (r *run) take(ctx context.Context, target *node, slots []int) error {
+	if len(slots) == 1 || engineIn(r.cluster.Views(), target.id) != redis.EngineRedis {
+		return setSlots(ctx, target, slots, redis.SlotNode, target.id)
+	}
+	transaction := [][]any{{"MULTI"}}
+	for i, slot := range slots {
+		if i < len(slots)-1 {
+			transaction = append(transaction, []any{"CLUSTER", "SETSLOT", slot, redis.SlotStable})
+		}
+		transaction = append(transaction, []any{"CLUSTER", "SETSLOT", slot, redis.SlotNode, target.id})
+	}
+	transaction = append(transaction, []any{"CLUSTER", "BUMPEPOCH"}, []any{"EXEC"})
+	answers, err := target.pipe(ctx, len(transaction), func(i int) []any { return transaction[i] })
+	if err == nil {
+		err = firstError(answers)
+	}
+	if err == nil {
+		err = transactionError(answers[len(answers)-1])
+	}
+	if err != nil {
+		return fmt.Errorf("CLUSTER SETSLOT %s NODE at %s: %w", v1alpha1.Slots(slots...), target.addr, err)
+	}
+	return nil
+}
+
+// transactionError is the first error among what EXEC answered.
+func transactionError(exec *goredis.Cmd) error {
+	answers, err := exec.Slice()
+	if err != nil {
+		return err
+	}
+	for _, a := range answers {
+		if err, ok := a.(error); ok {
+			return err
 		}
 	}
 	return nil

@@ -39,7 +39,11 @@ type View struct {
 	ID      string
 	Address string
 	View    v1alpha1.ClusterView
-	Err     error
+	// RunID of the server; it changes when the server restarts.
+	RunID string
+	// Engine of the server, redis.EngineRedis or another.
+	Engine string
+	Err    error
 }
 
 // node is one server.
@@ -123,7 +127,10 @@ func (c *Cluster) Refresh(ctx context.Context) error {
 	var asked sync.WaitGroup
 	for i := range views {
 		if n := c.node(views[i].ID); n != nil && views[i].Err == nil {
-			asked.Go(func() { views[i].View, views[i].Err = n.view(ctx) })
+			asked.Go(func() {
+				v, info, err := n.view(ctx)
+				views[i].View, views[i].RunID, views[i].Engine, views[i].Err = v, info["run_id"], info.ServerStatus().Engine, err
+			})
 		}
 	}
 	asked.Wait()
@@ -157,7 +164,7 @@ func (c *Cluster) askAny(ctx context.Context) (v1alpha1.ClusterView, error) {
 	c.mu.Unlock()
 	for _, addr := range c.seeds {
 		seed := c.dial("", addr)
-		v, err := seed.view(ctx)
+		v, _, err := seed.view(ctx)
 		_ = seed.rdb.Close()
 		if err == nil {
 			return withAddress(v, addr), nil
@@ -165,7 +172,7 @@ func (c *Cluster) askAny(ctx context.Context) (v1alpha1.ClusterView, error) {
 		errs = append(errs, err)
 	}
 	for _, n := range known {
-		v, err := n.view(ctx)
+		v, _, err := n.view(ctx)
 		if err == nil {
 			return withAddress(v, n.addr), nil
 		}
@@ -181,24 +188,26 @@ func withAddress(v v1alpha1.ClusterView, addr string) v1alpha1.ClusterView {
 	return v
 }
 
-func (n *node) view(ctx context.Context) (v1alpha1.ClusterView, error) {
-	answers, err := n.pipe(ctx, 2, func(i int) []any { return []any{"CLUSTER", []string{"INFO", "NODES"}[i]} })
+// view asks for what the node believes, and for INFO server.
+func (n *node) view(ctx context.Context) (v1alpha1.ClusterView, redis.Info, error) {
+	questions := [][]any{{"CLUSTER", "INFO"}, {"CLUSTER", "NODES"}, infoServer}
+	answers, err := n.pipe(ctx, len(questions), func(i int) []any { return questions[i] })
 	if err == nil {
 		err = firstError(answers)
 	}
 	if err != nil {
-		return v1alpha1.ClusterView{}, fmt.Errorf("ask %s for the nodes of its cluster: %w", n.addr, err)
+		return v1alpha1.ClusterView{}, nil, fmt.Errorf("ask %s for the nodes of its cluster: %w", n.addr, err)
 	}
 	info, _ := answers[0].Text()
 	text, err := answers[1].Text()
 	if err != nil {
-		return v1alpha1.ClusterView{}, fmt.Errorf("ask %s for the nodes of its cluster: %w", n.addr, err)
+		return v1alpha1.ClusterView{}, nil, fmt.Errorf("ask %s for the nodes of its cluster: %w", n.addr, err)
 	}
 	nodes, err := redis.ParseClusterNodes(text)
 	if err != nil {
-		return v1alpha1.ClusterView{}, fmt.Errorf("at %s: %w", n.addr, err)
+		return v1alpha1.ClusterView{}, nil, fmt.Errorf("at %s: %w", n.addr, err)
 	}
-	return v1alpha1.ClusterView{Info: redis.ParseClusterInfo(info), Nodes: nodes}, nil
+	return v1alpha1.ClusterView{Info: redis.ParseClusterInfo(info), Nodes: nodes}, infoOf(answers[2]), nil
 }
 
 // pipe sends count commands in one round trip and returns their answers. It fails where the connection does; errors

@@ -13,12 +13,12 @@ import (
 	"redstart.dev/redstart/internal/redis"
 )
 
-// listAtOnce bounds how many keys of a slot are listed at a time, measureAtOnce how many are measured in one round
-// trip; either keeps the server for well under a millisecond.
+// listAtOnce bounds how many keys of a slot are listed at a time. slotsAtOnce and measureAtOnce are how many commands
+// go in one round trip: a server reads 16 KiB of them at a time, and serves others in between.
 const (
 	listAtOnce    = 1024
-	slotsAtOnce   = 32
-	measureAtOnce = 256
+	slotsAtOnce   = 64
+	measureAtOnce = 4096
 )
 
 // list asks the source for keys in slots (of each, the first listAtOnce) and measures them.
@@ -217,15 +217,22 @@ func dedupe(errs []error) []error {
 
 // runID of the server, empty where it does not say.
 func (n *node) runID(ctx context.Context) string {
-	answers, err := n.pipe(ctx, 1, func(int) []any { return []any{"INFO", "server"} })
+	answers, err := n.pipe(ctx, 1, func(int) []any { return infoServer })
 	if err != nil {
 		return ""
 	}
-	text, err := answers[0].Text()
+	return infoOf(answers[0])["run_id"]
+}
+
+var infoServer = []any{"INFO", "server"}
+
+// infoOf parses an answer to INFO; an error has no fields.
+func infoOf(answer *goredis.Cmd) redis.Info {
+	text, err := answer.Text()
 	if err != nil {
-		return ""
+		return nil
 	}
-	return redis.ParseInfo(text)["run_id"]
+	return redis.ParseInfo(text)
 }
 
 // value is what DUMP (or EXISTS) answered, and whether there is one.

@@ -120,3 +120,23 @@ func epochOf(views []View, id string) int64 {
 	}
 	return 0
 }
+
+// runIDIn is the run ID of a node by these views, empty where it does not answer.
+func runIDIn(views []View, id string) string {
+	for _, v := range views {
+		if v.ID == id {
+			return v.RunID
+		}
+	}
+	return ""
+}
+
+// engineIn is the engine of a node by these views, empty where it does not answer.
+func engineIn(views []View, id string) string {
+	for _, v := range views {
+		if v.ID == id && v.Err == nil {
+			return v.Engine
+		}
+	}
+	return ""
+}
