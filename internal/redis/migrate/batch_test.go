@@ -56,7 +56,7 @@ func TestNextBatch(t *testing.T) {
 
 // TestPace: whatever a byte costs, batches come to take about the time wanted.
 func TestPace(t *testing.T) {
-	for _, perMB := range []time.Duration{time.Millisecond, 10 * time.Millisecond, 100 * time.Millisecond} {
+	for _, perMB := range []time.Duration{time.Millisecond, 4 * time.Millisecond, 20 * time.Millisecond} {
 		p := newPace(2 * time.Millisecond)
 		took := func() time.Duration { return time.Duration(float64(p.budget) / (1 << 20) * float64(perMB)) }
 		for range 50 {

@@ -40,7 +40,9 @@ func BenchmarkScaleOut(b *testing.B) {
 				b.StopTimer()
 				nodes := clustertest.Start(b, 6, clustertest.Settings{"appendonly": "no", "cluster-node-timeout": "15000"})
 				clustertest.Form(b, nodes, 6, append(plan.EvenSlots(3), nil, nil, nil)...)
-				client := clusterClient(b, nodes, "")
+				// Without a pause before it follows a redirection, which would be measured instead.
+				client := goredis.NewClusterClient(&goredis.ClusterOptions{Addrs: addrs(nodes), MaxRedirects: 16, MinRetryBackoff: -1})
+				b.Cleanup(func() { _ = client.Close() })
 				fillBytes(b, client, *benchKeys)
 				w := startProbe(b, client)
 				quiet := w.between(func() { time.Sleep(3 * time.Second) })

@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -28,6 +30,10 @@ type Credentials struct {
 type Cluster struct {
 	credentials Credentials
 	seeds       []string
+
+	// here has room for the batches between servers on this machine: both ends of each, and whoever serves the clients,
+	// want a processor.
+	here chan struct{}
 
 	mu    sync.Mutex
 	nodes map[string]*node // by ID
@@ -66,7 +72,7 @@ const callTimeout = 10 * time.Second
 // Connect asks the nodes at addrs, HOST:PORT, one after the other until one answers, for all nodes of its cluster, and
 // those for their views. Nodes are reached at the addresses that they announce. Close it after use.
 func Connect(ctx context.Context, addrs []string, credentials Credentials) (*Cluster, error) {
-	c := &Cluster{credentials: credentials, seeds: addrs, nodes: map[string]*node{}}
+	c := &Cluster{credentials: credentials, seeds: addrs, nodes: map[string]*node{}, here: make(chan struct{}, max(1, runtime.NumCPU()/2))}
 	if err := c.Refresh(ctx); err != nil {
 		c.Close()
 		return nil, err
@@ -186,6 +192,12 @@ func withAddress(v v1alpha1.ClusterView, addr string) v1alpha1.ClusterView {
 		me.Address = addr
 	}
 	return v
+}
+
+// onThisMachine tells whether the server has a loopback address.
+func (n *node) onThisMachine() bool {
+	host, _, err := net.SplitHostPort(n.addr)
+	return err == nil && net.ParseIP(host).IsLoopback()
 }
 
 // view asks for what the node believes, and for INFO server.

@@ -94,6 +94,14 @@ func (r *run) moveBatch(ctx context.Context, f flow, keys []key) ([]key, error) 
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+	if source.onThisMachine() && target.onThisMachine() {
+		select {
+		case r.cluster.here <- struct{}{}:
+			defer func() { <-r.cluster.here }()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	if source.pace.aim == 0 {
 		source.pace = newPace(r.options.Blocking)
 	}

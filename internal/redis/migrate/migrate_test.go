@@ -40,7 +40,7 @@ func connect(t testing.TB, nodes []*clustertest.Node, credentials migrate.Creden
 
 func clusterClient(t testing.TB, nodes []*clustertest.Node, password string) *goredis.ClusterClient {
 	t.Helper()
-	c := goredis.NewClusterClient(&goredis.ClusterOptions{Addrs: addrs(nodes), Password: password, MaxRedirects: 16, MinRetryBackoff: -1})
+	c := goredis.NewClusterClient(&goredis.ClusterOptions{Addrs: addrs(nodes), Password: password, MaxRedirects: 16, MinRetryBackoff: time.Millisecond})
 	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
