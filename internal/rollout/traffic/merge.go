@@ -41,7 +41,7 @@ func (m *merge) value(path string, base, theirs, ours any) any {
 	case reflect.DeepEqual(theirs, ours):
 		return ours // they undid our step themselves, as applying the original manifest does
 	case reflect.DeepEqual(ours, base):
-		m.edit(path)
+		m.changes(path, base, theirs)
 		return theirs
 	}
 	baseMap, baseIsMap := base.(map[string]any)
@@ -63,15 +63,45 @@ func (m *merge) value(path string, base, theirs, ours any) any {
 	return ours
 }
 
-func (m *merge) object(path string, base, theirs, ours map[string]any) any {
+// changes notes the fields in which a value was changed.
+func (m *merge) changes(path string, from, to any) {
+	before, isObject := from.(map[string]any)
+	after, isToo := to.(map[string]any)
+	if isObject && isToo {
+		for _, key := range keysOf(before, after) {
+			if !reflect.DeepEqual(field(before, key), field(after, key)) {
+				m.changes(path+"."+key, field(before, key), field(after, key))
+			}
+		}
+		return
+	}
+	old, isList := from.([]any)
+	list, isListToo := to.([]any)
+	if isList && isListToo && len(old) == len(list) {
+		for i := range old {
+			if !reflect.DeepEqual(old[i], list[i]) {
+				m.changes(fmt.Sprintf("%s[%d]", path, i), old[i], list[i])
+			}
+		}
+		return
+	}
+	m.edit(path)
+}
+
+// keysOf are the keys of all objects, in their order.
+func keysOf(objects ...map[string]any) []string {
 	keys := map[string]bool{}
-	for _, side := range []map[string]any{base, theirs, ours} {
-		for key := range side {
+	for _, object := range objects {
+		for key := range object {
 			keys[key] = true
 		}
 	}
+	return slices.Sorted(maps.Keys(keys))
+}
+
+func (m *merge) object(path string, base, theirs, ours map[string]any) any {
 	out := map[string]any{}
-	for _, key := range slices.Sorted(maps.Keys(keys)) {
+	for _, key := range keysOf(base, theirs, ours) {
 		merged := m.value(path+"."+key, field(base, key), field(theirs, key), field(ours, key))
 		if (merged != gone{}) {
 			out[key] = merged

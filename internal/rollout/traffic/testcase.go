@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -35,7 +37,8 @@ func ParseTestCase(text []byte) (*TestCase, error) {
 		return nil, fmt.Errorf("expected an object with rollout or trafficRouting, original and expected: %w", err)
 	}
 	c := &TestCase{}
-	for key, value := range fields {
+	for _, key := range slices.Sorted(maps.Keys(fields)) {
+		value := fields[key]
 		object, isObject := value.(map[string]any)
 		switch key {
 		case "rollout":

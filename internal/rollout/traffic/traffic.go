@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -46,7 +47,7 @@ const (
 	TooLarge Reason = "TooLarge"
 	// InUse: another Rollout has the object.
 	InUse Reason = "InUse"
-	// Damaged: the annotation that keeps the original was changed and cannot be read.
+	// Damaged: the annotation that keeps the original was removed, or changed and cannot be read.
 	Damaged Reason = "Damaged"
 )
 
@@ -128,12 +129,12 @@ func (r *Router) Route(ctx context.Context, object *unstructured.Unstructured, s
 // Restore returns the object as it was before the Rollout, with what somebody else changed in the meantime. Its errors
 // are *Problem.
 func (r *Router) Restore(object *unstructured.Unstructured) (Result, error) {
-	if object.GetAnnotations()[AnnotationOriginal] == "" {
-		return Result{Object: object}, nil
-	}
 	kept, merged, err := r.original(object)
 	if err != nil {
 		return Result{}, err
+	}
+	if object.GetAnnotations()[AnnotationOriginal] == "" {
+		return Result{Object: object}, nil // never routed, or restored already
 	}
 	return Result{Object: kept.Original.onto(object), Changed: true, Edits: merged.edits, Conflicts: merged.conflicts}, nil
 }
@@ -144,6 +145,9 @@ func (r *Router) original(object *unstructured.Unstructured) (kept, merge, error
 	now := dataOf(object)
 	note := object.GetAnnotations()[AnnotationOriginal]
 	if note == "" {
+		if r.Services.Canary != r.Services.Stable && mentions(now.Spec, r.Services.Canary) {
+			return kept{}, merge{}, problem(Damaged, object, fmt.Errorf("it leads to the Service %s but has no annotation %s: restore the object by hand", r.Services.Canary, AnnotationOriginal))
+		}
 		return kept{Original: now}, merge{}, nil
 	}
 	k, err := decodeKept(note)
@@ -160,6 +164,23 @@ func (r *Router) original(object *unstructured.Unstructured) (kept, merge, error
 		Annotations: m.strings("annotations", k.Applied.Annotations, now.Annotations, k.Original.Annotations),
 	}
 	return k, m, nil
+}
+
+// mentions says whether a value holds the name of a Service, or a host name that begins with it.
+func mentions(value any, service string) bool {
+	switch v := value.(type) {
+	case string:
+		return v == service || strings.HasPrefix(v, service+".")
+	case []any:
+		return slices.ContainsFunc(v, func(item any) bool { return mentions(item, service) })
+	case map[string]any:
+		for _, item := range v {
+			if mentions(item, service) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // asks says whether a step sends anything to the new version.
