@@ -197,11 +197,7 @@ func connectCluster(ctx context.Context, addrs []string, credentials migrate.Cre
 
 // memberViews asks the members of a Redis of ours, each through an address that works from here.
 func (a *app) memberViews(ctx context.Context, name string) ([]plan.Witness, error) {
-	c, r, pods, err := a.clusterMembers(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	password, err := redisPassword(ctx, c, r)
+	c, pods, password, err := a.clusterMembers(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -236,25 +232,26 @@ func memberView(ctx context.Context, c *client.Client, pod *corev1.Pod, password
 	return server.ClusterView(ctx)
 }
 
-// clusterMembers finds a Redis of ours in mode Cluster, and its pods.
-func (a *app) clusterMembers(ctx context.Context, name string) (*client.Client, *v1alpha1.Redis, []corev1.Pod, error) {
+// clusterMembers finds the pods of a Redis of ours in mode Cluster, and its password.
+func (a *app) clusterMembers(ctx context.Context, name string) (*client.Client, []corev1.Pod, string, error) {
 	c, err := a.connect()
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, "", err
 	}
 	r, err := c.Redis(ctx, strings.TrimPrefix(name, "redis/"))
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, "", err
 	}
 	if r.Spec.Mode != v1alpha1.ModeCluster {
-		return nil, nil, nil, fmt.Errorf("Redis %s is in mode %s; this is for mode Cluster (see redstart status %s)", r.Name, r.Spec.Mode, r.Name)
+		return nil, nil, "", fmt.Errorf("Redis %s is in mode %s; this is for mode Cluster (see redstart status %s)", r.Name, r.Spec.Mode, r.Name)
 	}
 	pods, err := listPods(ctx, c, labels.Set{v1alpha1.LabelName: r.Name, v1alpha1.LabelComponent: v1alpha1.ComponentMember}.String())
 	if err == nil && len(pods) == 0 {
 		err = errors.New("it has no pods yet")
 	}
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("members of Redis %s: %w", r.Name, err)
+		return nil, nil, "", fmt.Errorf("members of Redis %s: %w", r.Name, err)
 	}
-	return c, r, pods, nil
+	password, err := redisPassword(ctx, c, r)
+	return c, pods, password, err
 }

@@ -69,11 +69,7 @@ func (a *app) openCluster(ctx context.Context, target clusterTarget, name string
 		}
 		return connectCluster(ctx, []string{target.addr}, credentials)
 	}
-	c, r, pods, err := a.clusterMembers(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	password, err := redisPassword(ctx, c, r)
+	_, pods, password, err := a.clusterMembers(ctx, name)
 	if err != nil {
 		return nil, err
 	}
