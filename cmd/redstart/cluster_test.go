@@ -45,7 +45,7 @@ func TestClusterOfOthers(t *testing.T) {
 		t.Errorf("%d, %+v, %v", code, check, err)
 	}
 	code, out = call("rebalance", "--dry-run")
-	expect(code, out, 0, "2731 slots from "+nodes[0].Addr+" to "+nodes[2].Addr)
+	expect(code, out, 0, " slots from "+nodes[0].Addr+" to "+nodes[2].Addr)
 	code, out = call("rebalance")
 	expect(code, out, 0, "moved 5461 slots with 0 keys")
 	code, out = call("rebalance")
