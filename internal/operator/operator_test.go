@@ -2,6 +2,7 @@ package operator_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -140,6 +141,33 @@ func TestWhatOneMachineCannotDo(t *testing.T) {
 	c.until("cache", "all is served", func(r *v1alpha1.Redis) bool {
 		return meta.IsStatusConditionTrue(r.Status.Conditions, v1alpha1.ConditionSpecServed)
 	})
+}
+
+// TestExternal: every member gets an address outside, the agents and the status are told of it, and those of members that go are
+// taken away.
+func TestExternal(t *testing.T) {
+	c := newCluster(t)
+	c.operator()
+	r := newRedis("cache", v1alpha1.ModeReplication)
+	r.Spec.Replicas = ptr.To[int32](2)
+	r.Spec.Service = &v1alpha1.ServiceSpec{External: &v1alpha1.ExternalSpec{Type: corev1.ServiceTypeNodePort}}
+	c.must(c.client.Create(c.ctx(), r))
+	r = c.until("cache", "both members have an address outside", func(r *v1alpha1.Redis) bool {
+		return len(r.Status.Members) == 2 && r.Status.Members[0].External != "" && r.Status.Members[1].External != ""
+	})
+	var svc corev1.Service
+	c.must(c.get("cache-1-external", &svc))
+	want := fmt.Sprintf("127.0.0.1:%d", svc.Spec.Ports[0].NodePort)
+	if got := r.Status.Members[1].External; got != want {
+		t.Errorf("cache-1 is at %s, want %s", got, want)
+	}
+	c.eventually("the agents are told", func(context.Context) bool {
+		var config corev1.ConfigMap
+		return c.get("cache", &config) == nil && strings.Contains(config.Data[v1alpha1.ConfigMapKeyAgent], fmt.Sprintf("%q: %q", "cache-1", want))
+	})
+	c.change("cache", func(r *v1alpha1.Redis) { r.Spec.Service = nil })
+	c.eventually("the Services are gone", func(context.Context) bool { return apierrors.IsNotFound(c.get("cache-1-external", &svc)) })
+	c.until("cache", "the status tells of no address", func(r *v1alpha1.Redis) bool { return r.Status.Members[1].External == "" })
 }
 
 // TestStorageGrows: the claims grow, the StatefulSet is made anew around its pods, and the pods stay. It owns its claims, which is
