@@ -9,6 +9,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -99,6 +100,12 @@ func otherKinds() []erasable {
 				{"Ready", func(r *v1alpha1.Redis) any { return r.Status.Ready }, false},
 				{"Status", func(r *v1alpha1.Redis) any { return string(r.Status.Phase) }, false},
 				{"Version", func(r *v1alpha1.Redis) any { return r.Status.Version }, true},
+				{"Message", func(r *v1alpha1.Redis) any {
+					if c := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionReady); c != nil {
+						return c.Message
+					}
+					return ""
+				}, true},
 				age[*v1alpha1.Redis](),
 			},
 		},
