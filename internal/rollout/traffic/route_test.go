@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"pgregory.net/rapid"
@@ -293,26 +293,28 @@ func TestProblems(t *testing.T) {
 		})
 	}
 	large := parse(t, webRoute)
-	var list []any
-	for i := range 4000 {
-		list = append(list, newRule(fmt.Sprintf("%x", i*7919*7919)))
+	noise := rand.New(rand.NewPCG(1, 2))
+	var text strings.Builder
+	for text.Len() < 300<<10 {
+		fmt.Fprintf(&text, "%x", noise.Uint64())
 	}
-	setRules(large, append(list, rules(large)...)...)
+	setAnnotation(large, "note", text.String())
 	_, err := router().Route(ctx, large, weight(20))
 	var p *Problem
-	if !errors.As(err, &p) {
-		t.Errorf("got %v for a very large object, want a Problem", err)
+	if !errors.As(err, &p) || p.Reason != TooLarge {
+		t.Errorf("got %v for a very large object, want TooLarge", err)
 	}
 }
 
-func TestLastEditor(t *testing.T) {
-	object := parse(t, webRoute)
-	early, late := metav1.Unix(100, 0), metav1.Unix(200, 0)
-	object.SetManagedFields([]metav1.ManagedFieldsEntry{
-		{Manager: "kubectl-edit", Time: &early}, {Manager: "argocd", Time: &late}, {Manager: "redstart", Time: &late},
-	})
-	if got := LastEditor(object, "redstart"); got != "argocd" {
-		t.Errorf("got %q, want argocd", got)
+func TestPrepare(t *testing.T) {
+	r, object := router(), parse(t, webRoute)
+	if err := r.Prepare(context.Background(), object); err != nil {
+		t.Error(err)
+	}
+	setRules(object, newRule("docs"))
+	var p *Problem
+	if err := r.Prepare(context.Background(), object); !errors.As(err, &p) || p.Reason != ScriptFailed {
+		t.Errorf("got %v for an object without a route to the Service, want ScriptFailed", err)
 	}
 }
 

@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"redstart.dev/redstart/internal/lua"
@@ -195,19 +194,6 @@ func nameOf(object *unstructured.Unstructured) string {
 		return object.GetKind() + " " + object.GetName()
 	}
 	return object.GetKind() + " " + object.GetNamespace() + "/" + object.GetName()
-}
-
-// LastEditor is the field manager that changed an object last, other than ours, for a message. It is empty if not known.
-func LastEditor(object *unstructured.Unstructured, ours string) string {
-	entries := object.GetManagedFields()
-	entries = slices.DeleteFunc(slices.Clone(entries), func(e metav1.ManagedFieldsEntry) bool {
-		return e.Manager == ours || e.Subresource != "" || e.Time == nil
-	})
-	if len(entries) == 0 {
-		return ""
-	}
-	last := slices.MaxFunc(entries, func(a, b metav1.ManagedFieldsEntry) int { return a.Time.Compare(b.Time.Time) })
-	return last.Manager
 }
 
 func setAnnotation(object *unstructured.Unstructured, key, value string) {
