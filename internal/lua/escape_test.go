@@ -23,7 +23,7 @@ type hostile struct {
 
 var hostiles = []hostile{
 	// time
-	{"endless loop", `while true do end`, "steps", "steps"},
+	{"endless loop", `while true do end`, "steps", ""},
 	{"endless repeat", `repeat until false`, "steps", ""},
 	{"endless goto", `::a:: goto a`, "steps", ""},
 	{"long for", `for i = 1, 1e15 do end`, "steps", ""},
@@ -184,8 +184,9 @@ func TestEscapes(t *testing.T) {
 			grown := int(after.TotalAlloc - before.TotalAlloc)
 			t.Logf("%v, %.1f MiB, %v", took.Round(time.Microsecond), float64(grown)/(1<<20), err)
 
-			// Generous for a machine that does other things; the script itself is stopped after Time.
-			if took > 5*Time {
+			// Generous for a machine that does other things, or halts this process for a while: the script itself is
+			// stopped after Time, and what is looked for here takes minutes or for ever.
+			if took > 20*Time {
 				t.Errorf("took %v", took)
 			}
 			if grown > allocated {
