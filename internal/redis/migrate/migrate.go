@@ -107,6 +107,10 @@ func Migrate(ctx context.Context, c *Cluster, moves []v1alpha1.SlotMove, options
 	if err != nil {
 		return Report{}, err
 	}
+	// What the nodes believed when the caller planned may be old, and old config epochs would deceive heard.
+	if err := c.Refresh(ctx); err != nil {
+		return Report{}, err
+	}
 	if err := r.countKeys(ctx, pairs); err != nil {
 		return Report{}, err
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"redstart.dev/redstart/api/v1alpha1"
+	"redstart.dev/redstart/internal/redis/clustertest"
 	"redstart.dev/redstart/internal/redis/migrate"
 )
 
@@ -40,7 +41,7 @@ for k, v in acked.items():
 print(json.dumps({"writes": n, "errors": errors[:10], "wrong": wrong[:10]}))
 `
 
-// TestPythonClient: a client of another language sees no error while the cluster is scaled out.
+// TestPythonClient: a client of another language sees no error while most slots of a cluster move.
 func TestPythonClient(t *testing.T) {
 	var python string
 	for _, p := range []string{"/usr/bin/python3", "python3"} {
@@ -52,7 +53,10 @@ func TestPythonClient(t *testing.T) {
 	if python == "" {
 		t.Skip("no Python with redis-py 4 or later; make test installs Debian's python3-redis")
 	}
-	nodes := formThree(t, nil, 0)
+	// The third master has a slot from the start: redis-py 4.3 fails (AttributeError) when it is sent by ASK to a node that it
+	// does not know, and it knows only those with slots.
+	nodes := clustertest.Start(t, 3, nil)
+	clustertest.Form(t, nodes, 3, v1alpha1.SlotSet{{First: 0, Last: 8190}}, v1alpha1.SlotSet{{First: 8192, Last: 16383}}, v1alpha1.Slots(8191))
 	fill(t, clusterClient(t, nodes, ""), 20_000)
 	cmd := exec.CommandContext(t.Context(), python, "-c", pythonWorkload, nodes[0].Addr)
 	cmd.WaitDelay = 10 * time.Second
