@@ -1,5 +1,5 @@
 // Package localcluster is a whole cluster in one process, for one machine: an API server, the workload controllers,
-// a kubelet that runs pods as processes, and a proxy for Services. All of them speak to each other through the API.
+// a kubelet that runs pods as processes, and proxies for Services and for HTTP routes. All of them speak to each other through the API.
 package localcluster
 
 import (
@@ -28,12 +28,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"redstart.dev/redstart/api/v1alpha1"
 	"redstart.dev/redstart/internal/localcluster/address"
 	"redstart.dev/redstart/internal/localcluster/apiserver"
+	"redstart.dev/redstart/internal/localcluster/gateways"
 	"redstart.dev/redstart/internal/localcluster/kubelet"
 	"redstart.dev/redstart/internal/localcluster/services"
+	"redstart.dev/redstart/internal/localcluster/traffic"
 	"redstart.dev/redstart/internal/localcluster/workloads"
 )
 
@@ -59,13 +62,14 @@ type Options struct {
 
 // Cluster is a running cluster.
 type Cluster struct {
-	log     *slog.Logger
-	dir     string
-	lock    *os.File
-	server  *apiserver.Server
-	manager ctrl.Manager
-	proxy   *services.Proxy
-	events  record.EventBroadcaster
+	log      *slog.Logger
+	dir      string
+	lock     *os.File
+	server   *apiserver.Server
+	manager  ctrl.Manager
+	proxy    *services.Proxy
+	gateways *gateways.Gateways
+	events   record.EventBroadcaster
 
 	// The parts, in the order in which they are started.
 	api, kubelet, controllers part
@@ -120,20 +124,20 @@ func Start(ctx context.Context, o Options) (_ *Cluster, err error) {
 	}
 	c.run(&c.api, "the API server", c.server.Run)
 
-	k, err := newKubelet(o, net, c.server.RESTConfig(), c.KubeconfigPath())
+	if err := c.setupControllers(net); err != nil {
+		return nil, err
+	}
+	k, err := c.newKubelet(o, net)
 	if err != nil {
 		return nil, err
 	}
 	logs.kubelet.Store(k)
-	if err := c.setupControllers(net); err != nil {
-		return nil, err
-	}
 	c.run(&c.kubelet, "the kubelet", k.Run)
 	c.run(&c.controllers, "the controllers", c.manager.Start)
 	return c, c.awaitControllers(ctx)
 }
 
-func newKubelet(o Options, net network, api *rest.Config, kubeconfig string) (*kubelet.Kubelet, error) {
+func (c *Cluster) newKubelet(o Options, net network) (*kubelet.Kubelet, error) {
 	addresses := address.SharedIP()
 	if net.mode == AddressesOwn {
 		var err error
@@ -142,15 +146,15 @@ func newKubelet(o Options, net network, api *rest.Config, kubeconfig string) (*k
 		}
 	}
 	return kubelet.New(kubelet.Options{
-		Config: api, StateDir: o.StateDir, NodeName: NodeName, Executable: o.Executable, KubeconfigPath: kubeconfig,
-		Images: o.Images, Addresses: addresses, Logger: o.Logger,
+		Config: c.server.RESTConfig(), StateDir: o.StateDir, NodeName: NodeName, Executable: o.Executable, KubeconfigPath: c.KubeconfigPath(),
+		Images: o.Images, Addresses: addresses, Drain: c.gateways.Drain, Logger: o.Logger,
 	})
 }
 
-// setupControllers makes the manager with the controllers of workloads and Services.
+// setupControllers makes the manager with the controllers of workloads, Services and Gateways.
 func (c *Cluster) setupControllers(net network) error {
 	s := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{scheme.AddToScheme, v1alpha1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{scheme.AddToScheme, gatewayv1.Install, v1alpha1.AddToScheme} {
 		if err := add(s); err != nil {
 			return fmt.Errorf("register types: %w", err)
 		}
@@ -182,6 +186,12 @@ func (c *Cluster) setupControllers(net network) error {
 	}
 	c.proxy, err = services.Setup(c.manager, services.Options{
 		Events: recorder("service-proxy"), Logger: c.log, SharedIP: net.mode == AddressesShared,
+	})
+	if err != nil {
+		return err
+	}
+	c.gateways, err = gateways.Setup(c.manager, gateways.Options{
+		Services: c.proxy, LogDir: filepath.Join(c.dir, "gateways"), Events: recorder("gateway"), Logger: c.log,
 	})
 	return err
 }
@@ -228,6 +238,9 @@ func (c *Cluster) KubeconfigPath() string { return filepath.Join(c.dir, kubeconf
 // Manager runs the cluster's controllers. Further controllers may be added; they share its cache, and end with Stop.
 func (c *Cluster) Manager() ctrl.Manager { return c.manager }
 
+// Traffic tells what the Gateways of the cluster served lately.
+func (c *Cluster) Traffic() traffic.Source { return c.gateways.Traffic() }
+
 // Failed receives an error when a part of the cluster ends by itself. The cluster is to be stopped then.
 func (c *Cluster) Failed() <-chan error { return c.failed }
 
@@ -241,6 +254,9 @@ func (c *Cluster) Stop(ctx context.Context) error {
 
 func (c *Cluster) shutDown(ctx context.Context) error {
 	err := errors.Join(c.controllers.end(ctx), c.kubelet.end(ctx))
+	if c.gateways != nil {
+		c.gateways.Close()
+	}
 	if c.proxy != nil {
 		c.proxy.Close()
 	}

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/kubernetes/scheme"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"redstart.dev/redstart/api/v1alpha1"
 )
@@ -16,10 +17,12 @@ import (
 // newScheme knows the kinds of Kubernetes and those of this project.
 func newScheme() (*runtime.Scheme, error) {
 	s := runtime.NewScheme()
-	if err := scheme.AddToScheme(s); err != nil {
-		return nil, err
+	for _, add := range []func(*runtime.Scheme) error{scheme.AddToScheme, gatewayv1.Install, v1alpha1.AddToScheme} {
+		if err := add(s); err != nil {
+			return nil, err
+		}
 	}
-	return s, v1alpha1.AddToScheme(s)
+	return s, nil
 }
 
 // Validate checks documents of known kinds against their types, and Redises and Rollouts against their rules. Documents of

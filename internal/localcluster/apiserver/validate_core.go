@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"redstart.dev/redstart/internal/localcluster/routing"
 )
 
 // maxDataBytes is how much a ConfigMap or a Secret may hold, as on Kubernetes.
@@ -38,6 +40,11 @@ func validateService(svc *corev1.Service) field.ErrorList {
 	refuse(&errs, s.SessionAffinity != corev1.ServiceAffinityNone, path.Child("sessionAffinity"))
 	refuse(&errs, s.LoadBalancerClass != nil, path.Child("loadBalancerClass"))
 	errs = append(errs, metav1validation.ValidateLabels(s.Selector, path.Child("selector"))...)
+	if text, ok := svc.Annotations[routing.AnnotationUpstream]; ok {
+		if _, err := routing.ParsePolicy(text); err != nil {
+			errs = append(errs, field.Invalid(field.NewPath("metadata", "annotations").Key(routing.AnnotationUpstream), text, err.Error()))
+		}
+	}
 	names, numbers := sets.New[string](), sets.New[string]()
 	for i, p := range s.Ports {
 		at := path.Child("ports").Index(i)

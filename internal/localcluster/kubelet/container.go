@@ -18,6 +18,10 @@ import (
 	"redstart.dev/redstart/internal/process"
 )
 
+// drainTimeout bounds how long a pod that was deleted may take to answer the requests that it has, before it is told
+// to stop; at most half its grace period.
+const drainTimeout = 10 * time.Second
+
 // container runs one container of a pod, again and again as its restart policy has it.
 type container struct {
 	w    *worker
@@ -333,26 +337,29 @@ func (c *container) supervise(r execution) (exit process.Exit, why string) {
 	if !c.init {
 		tasks.Go(func() { c.probes(living, r, sick) })
 	}
-	grace := time.Duration(-1)
+	most := time.Duration(-1)
 	select {
 	case <-r.process.Done():
 		return r.process.Exit(), ""
 	case <-c.w.stopping.Done():
 	case why = <-sick:
-		grace = c.sickGrace()
+		most = c.sickGrace()
 		c.w.k.events.Eventf(c.w.current(), corev1.EventTypeNormal, "Killing", "Container %s is restarted: %s", c.spec.Name, why)
 	}
-	return c.end(r, grace), why
+	return c.end(r, most), why
 }
 
-// end stops the process: the preStop hook, SIGTERM, and SIGKILL for the whole tree when the time is over. A negative
-// grace leaves the time to the pod.
-func (c *container) end(r execution, grace time.Duration) process.Exit {
+// end stops the process: the preStop hook, SIGTERM, and SIGKILL for the whole tree when the time is over. A pod
+// that was deleted answers the requests that it has before that. A negative time leaves it to the pod.
+func (c *container) end(r execution, most time.Duration) process.Exit {
 	ctx, cancel := context.WithCancel(c.w.killing)
-	if grace >= 0 {
-		ctx, cancel = context.WithTimeout(c.w.killing, grace)
+	if most >= 0 {
+		ctx, cancel = context.WithTimeout(c.w.killing, most)
 	}
 	defer cancel()
+	if pod := c.w.current(); pod.DeletionTimestamp != nil && !c.init && c.w.k.o.Drain != nil {
+		c.w.k.o.Drain(ctx, c.w.uid, min(drainTimeout, grace(pod)/2))
+	}
 	if hook := c.lifecycle().PreStop; hook != nil {
 		if err := c.hook(ctx, r, hook); err != nil && ctx.Err() == nil {
 			c.w.k.events.Eventf(c.w.current(), corev1.EventTypeWarning, "FailedPreStopHook", "Container %s: %s", c.spec.Name, err)

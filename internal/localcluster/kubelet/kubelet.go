@@ -30,7 +30,7 @@ import (
 	"redstart.dev/redstart/internal/process"
 )
 
-// Options say where and how pods are run. All fields but Images and Logger are required.
+// Options say where and how pods are run. All fields but Images, Drain and Logger are required.
 type Options struct {
 	// Config reaches the API server.
 	Config *rest.Config
@@ -49,6 +49,9 @@ type Options struct {
 	Images map[string][]string
 	// Addresses gives every start of a pod an address.
 	Addresses address.Allocator
+	// Drain is called before a pod that was deleted is stopped: it takes the pod out of what sends it requests, and
+	// returns when the pod has answered those that it has, or when most is over or ctx ended. Nil does nothing.
+	Drain func(ctx context.Context, pod types.UID, most time.Duration)
 	// Logger gets what an operator of the machine wants to know; nil discards it.
 	Logger *slog.Logger
 }

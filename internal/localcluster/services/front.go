@@ -126,6 +126,10 @@ func (f *front) accept(ctx context.Context) {
 
 // serve connects a client to a backend. With no backend to connect to the client is reset at once.
 func (f *front) serve(ctx context.Context, c *net.TCPConn) {
+	if h := f.pool.handledBy(); h != nil {
+		h.ServeConn(c)
+		return
+	}
 	client := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr()
 	l := f.connect(ctx, c, client)
 	if l == nil {

@@ -21,6 +21,7 @@ type pool struct {
 	affinity time.Duration // 0: none
 	clients  map[netip.Addr]affine
 	links    map[*link]struct{}
+	handler  Handler // takes the connections instead of the backends, unless it is nil
 }
 
 // affine is the backend that a client had last.
@@ -52,6 +53,18 @@ func (p *pool) set(backends []backend, affinity time.Duration) {
 	for _, l := range cut {
 		l.reset()
 	}
+}
+
+func (p *pool) handle(h Handler) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.handler = h
+}
+
+func (p *pool) handledBy() Handler {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.handler
 }
 
 // pick chooses a ready backend that was not tried yet: the one that the client had, else the next in turn.

@@ -34,6 +34,9 @@ type Proxy struct {
 	services map[types.NamespacedName]*service
 	pods     map[types.NamespacedName]*corev1.Pod
 	retired  []*front // closed, with connections that may go on
+	handlers map[Port]Handler
+	changed  func(Upstream, bool) // see Watch; may be nil
+	leaving  map[types.UID]bool   // pods that are being stopped
 }
 
 // service is a Service with its open ports.
@@ -52,6 +55,7 @@ func newProxy(log *slog.Logger, maxConnections int, sharedIP bool) *Proxy {
 	return &Proxy{
 		log: log, limit: newLimiter(maxConnections, log), sharedIP: sharedIP,
 		services: map[types.NamespacedName]*service{}, pods: map[types.NamespacedName]*corev1.Pod{},
+		handlers: map[Port]Handler{}, leaving: map[types.UID]bool{},
 	}
 }
 
@@ -116,6 +120,7 @@ func (p *Proxy) open(svc *corev1.Service, local map[int32]int32) (opened, error)
 		pt := s.ports[sp.Port]
 		if pt == nil {
 			pt = &port{pool: &pool{}, fronts: map[string]*front{}}
+			pt.pool.handle(p.handlers[Port{key, sp.Port}])
 			s.ports[sp.Port] = pt
 		}
 		keep, err := p.openCluster(svc, sp, pt, local, &out)
@@ -130,6 +135,7 @@ func (p *Proxy) open(svc *corev1.Service, local map[int32]int32) (opened, error)
 	for n, pt := range s.ports {
 		if !used[n] {
 			p.dropPort(pt)
+			p.tellGone(key, n)
 			delete(s.ports, n)
 		}
 	}
@@ -231,8 +237,9 @@ func (p *Proxy) remove(key types.NamespacedName) {
 
 func (p *Proxy) drop(key types.NamespacedName) {
 	if s := p.services[key]; s != nil {
-		for _, pt := range s.ports {
+		for n, pt := range s.ports {
 			p.dropPort(pt)
+			p.tellGone(key, n)
 		}
 		delete(p.services, key)
 	}
@@ -270,6 +277,7 @@ func (p *Proxy) podGone(pod *corev1.Pod) {
 		delete(p.pods, key)
 		p.refreshFor(pod, nil)
 	}
+	delete(p.leaving, pod.UID)
 }
 
 // refreshFor recomputes the Services that select a pod as it was or as it is.
@@ -291,7 +299,13 @@ func (p *Proxy) refresh(s *service) {
 	for i := range s.svc.Spec.Ports {
 		sp := &s.svc.Spec.Ports[i]
 		if pt := s.ports[sp.Port]; pt != nil {
-			pt.pool.set(backendsOf(s.svc, sp, pods), affinityOf(s.svc))
+			backends := backendsOf(s.svc, sp, pods)
+			for i := range backends {
+				b := &backends[i]
+				b.ready = b.ready && (!p.leaving[b.uid] || s.svc.Spec.PublishNotReadyAddresses)
+			}
+			pt.pool.set(backends, affinityOf(s.svc))
+			p.tell(s.svc, sp, backends)
 		}
 	}
 }
