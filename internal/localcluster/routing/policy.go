@@ -65,7 +65,9 @@ func ParsePolicy(text string) (Policy, error) {
 	var p Policy
 	if err := yaml.UnmarshalStrict([]byte(text), &p); err != nil {
 		why := strings.Join(strings.Fields(err.Error()), " ")
-		why = strings.TrimPrefix(strings.TrimPrefix(why, "error unmarshaling JSON: "), "while decoding JSON: ")
+		for _, prefix := range []string{"error unmarshaling JSON: ", "while decoding JSON: ", "json: "} {
+			why = strings.TrimPrefix(why, prefix)
+		}
 		return p, fmt.Errorf("%s; expected for example {balance: leastResponseTime, healthCheck: {path: /health, interval: 30s}}", why)
 	}
 	switch p.Balance {
