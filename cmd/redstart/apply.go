@@ -139,7 +139,7 @@ func applyAll(ctx context.Context, c *client.Client, docs []manifest.Document, w
 
 // rank orders kinds: what others refer to comes first.
 func rank(d manifest.Document) int {
-	order := []string{"Namespace", "CustomResourceDefinition", "ServiceAccount", "Secret", "ConfigMap", "PersistentVolumeClaim", "Service", "Redis"}
+	order := []string{"Namespace", "CustomResourceDefinition", "ServiceAccount", "Secret", "ConfigMap", "PersistentVolumeClaim", "Service", "GatewayClass", "Gateway", "Redis"}
 	if i := slices.Index(order, d.Object.GetKind()); i >= 0 {
 		return i
 	}

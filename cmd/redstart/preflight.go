@@ -10,9 +10,12 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/yaml"
 
 	"redstart.dev/redstart/internal/client"
+	"redstart.dev/redstart/internal/localcluster/gateways"
+	"redstart.dev/redstart/internal/localcluster/routing"
 	"redstart.dev/redstart/internal/localcluster/services"
 	"redstart.dev/redstart/internal/manifest"
 	"redstart.dev/redstart/internal/redis"
@@ -91,20 +94,34 @@ func checkEngine(ctx context.Context, docs []manifest.Document) error {
 	return err
 }
 
-// checkPorts tries to listen where Services will be published.
+// publishes is the Service that a document publishes; nil if it publishes none. A Gateway is published by one.
+func publishes(d manifest.Document) (*corev1.Service, error) {
+	switch d.Object.GetKind() {
+	case "Service":
+		return client.Convert[corev1.Service](d.Object)
+	case "Gateway":
+		g, err := client.Convert[gatewayv1.Gateway](d.Object)
+		if err != nil || g.Spec.GatewayClassName != routing.ClassName {
+			return nil, err
+		}
+		return gateways.DesiredService(g), nil
+	}
+	return nil, nil
+}
+
+// checkPorts tries to listen where Services and Gateways will be published.
 func checkPorts(docs []manifest.Document) error {
 	documents := map[string]manifest.Document{}
 	var wanted []*corev1.Service
 	for _, d := range docs {
-		if d.Object.GetKind() != "Service" {
-			continue
-		}
-		svc, err := client.Convert[corev1.Service](d.Object)
+		svc, err := publishes(d)
 		if err != nil {
 			return fmt.Errorf("%s: %w", d, err)
 		}
-		documents["Service "+svc.Name] = d
-		wanted = append(wanted, svc)
+		if svc != nil {
+			documents["Service "+svc.Name] = d
+			wanted = append(wanted, svc)
+		}
 	}
 	err := services.CheckPublished(wanted)
 	if err == nil {

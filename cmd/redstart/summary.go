@@ -8,9 +8,12 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"redstart.dev/redstart/api/v1alpha1"
 	"redstart.dev/redstart/internal/client"
+	"redstart.dev/redstart/internal/localcluster/gateways"
 	"redstart.dev/redstart/internal/localcluster/services"
 )
 
@@ -23,6 +26,8 @@ type summary struct {
 	PID               int              `json:"pid"`
 	Redises           []redisSummary   `json:"redises"`
 	Services          []serviceSummary `json:"services"`
+	// GatewayMetrics is the URL where Prometheus reads what the Gateways serve; empty without a Gateway.
+	GatewayMetrics string `json:"gatewayMetrics,omitempty"`
 }
 
 type redisSummary struct {
@@ -68,7 +73,20 @@ func summarize(ctx context.Context, c *client.Client) (*summary, error) {
 	for i := range list.Items {
 		s.Services = append(s.Services, published(&list.Items[i])...)
 	}
-	return s, nil
+	s.GatewayMetrics, err = gatewayMetrics(ctx, c)
+	return s, err
+}
+
+// gatewayMetrics is the URL of the metrics of the Gateways; empty if there is no Gateway.
+func gatewayMetrics(ctx context.Context, c *client.Client) (string, error) {
+	svc, err := c.Kube.CoreV1().Services(gateways.MetricsNamespace).Get(ctx, gateways.MetricsService, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return "", nil
+	}
+	if err != nil {
+		return "", c.Explain(err)
+	}
+	return "http://" + v1alpha1.ServiceAddress(svc, gateways.MetricsPort) + "/metrics", nil
 }
 
 // published is where a Service is reached from outside, as the Service proxy says.
@@ -104,6 +122,9 @@ func (s *summary) print(w io.Writer, redstart string, background bool) {
 	fmt.Fprintf(w, "\nRunning after %.1f s.\n\n", (time.Duration(s.StartMilliseconds) * time.Millisecond).Seconds())
 	for _, v := range s.Services {
 		fmt.Fprintf(w, "  %-12s %s\n", v.Name, v.Address)
+	}
+	if s.GatewayMetrics != "" {
+		fmt.Fprintf(w, "  %-12s %s\n", "metrics", s.GatewayMetrics)
 	}
 	for _, r := range s.Redises {
 		fmt.Fprintf(w, "  %-12s %s, mode %s, %s ready, master %s\n", r.Name, r.Version, r.Mode, r.Ready, r.Master)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -24,11 +23,7 @@ import (
 	"k8s.io/apiserver/pkg/storage"
 	restclient "k8s.io/client-go/rest"
 	"k8s.io/component-base/compatibility"
-	"k8s.io/kube-openapi/pkg/common"
-	"k8s.io/kube-openapi/pkg/util"
-	"k8s.io/kube-openapi/pkg/validation/spec"
 
-	"redstart.dev/redstart/internal/localcluster/apiserver/openapi"
 	"redstart.dev/redstart/internal/localcluster/apiserver/store"
 )
 
@@ -104,24 +99,6 @@ func (ks *kinds) config(id *identity, loopback *restclient.Config) *genericapise
 	c.OpenAPIConfig.GetDefinitionName = definitionName(namer)
 	c.OpenAPIV3Config.GetDefinitionName = definitionName(namer)
 	return c
-}
-
-// Types that do not know their own name, which are those of the Gateway API, are generated under the path of their
-// package. Here they get the names that the scheme has for them.
-
-func definitions(ref common.ReferenceCallback) map[string]common.OpenAPIDefinition {
-	return openapi.GetOpenAPIDefinitions(func(path string) spec.Ref { return ref(friendly(path)) })
-}
-
-func definitionName(namer *openapinamer.DefinitionNamer) func(string) (string, spec.Extensions) {
-	return func(name string) (string, spec.Extensions) { return namer.GetDefinitionName(friendly(name)) }
-}
-
-func friendly(name string) string {
-	if strings.Contains(name, "/") {
-		return util.ToRESTFriendlyName(name)
-	}
-	return name
 }
 
 // add makes the registry of one kind, and its /status and /scale.

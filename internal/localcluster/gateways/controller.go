@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -189,7 +188,9 @@ func (g *Gateways) serve(w *world, p *plan) error {
 			g.listeners[at] = l
 		}
 		l.Route(table)
-		g.o.Services.Handle(at.service(), l)
+		if svc := w.services[at.service().Service]; svc == nil || isOf(svc, at.gateway.Name) {
+			g.o.Services.Handle(at.service(), l)
+		}
 	}
 	for at := range g.listeners {
 		if _, wanted := p.ports[at]; !wanted {
@@ -220,13 +221,14 @@ func (at gatewayPort) service() services.Port {
 	return services.Port{Service: types.NamespacedName{Namespace: at.gateway.Namespace, Name: ServiceName(at.gateway.Name)}, Number: at.port}
 }
 
-// refuses resets connections to a port whose Gateway is gone, until its Service is gone too.
-type refuses struct{}
-
-func (refuses) ServeConn(c net.Conn) { _ = c.Close() }
+// isOf tells whether a Service was made for a Gateway of that name, and not by somebody else.
+func isOf(svc *corev1.Service, gateway string) bool {
+	owner := metav1.GetControllerOf(svc)
+	return owner != nil && owner.Kind == gatewayKind.Kind && owner.Name == gateway
+}
 
 func (g *Gateways) closeListener(at gatewayPort) {
-	g.o.Services.Handle(at.service(), refuses{})
+	g.o.Services.Handle(at.service(), nil)
 	g.listeners[at].Close()
 	delete(g.listeners, at)
 }
