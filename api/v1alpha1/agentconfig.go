@@ -7,9 +7,8 @@ type AgentConfig struct {
 	// Redis is the name of the Redis; it is also the name by which its Sentinels know the master.
 	Redis string `json:"redis"`
 	// UID of the Redis object: Sentinel IDs derive from it, so those of two Redises never collide.
-	UID string `json:"uid"`
-	// Mode is never Cluster yet.
-	Mode Mode `json:"mode"`
+	UID  string `json:"uid"`
+	Mode Mode   `json:"mode"`
 	// Replicas is the number of members wanted; ordinals at and above it are being removed and never become master.
 	Replicas int32 `json:"replicas"`
 	// Sentinels, Quorum and the times are those of spec.sentinel; zero in other modes. Times are in milliseconds.
@@ -18,6 +17,8 @@ type AgentConfig struct {
 	DownAfterMS       int64 `json:"downAfterMilliseconds,omitempty"`
 	FailoverTimeoutMS int64 `json:"failoverTimeoutMilliseconds,omitempty"`
 	ParallelSyncs     int32 `json:"parallelSyncs,omitempty"`
+	// NodeTimeoutMS is cluster-node-timeout of mode Cluster, in milliseconds.
+	NodeTimeoutMS int64 `json:"nodeTimeoutMilliseconds,omitempty"`
 	// LeaseSeconds is how long the Lease of modes Standalone and Replication holds without being renewed.
 	LeaseSeconds int32 `json:"leaseSeconds"`
 	// AuthSecret is the Secret with the password; empty when auth is disabled.

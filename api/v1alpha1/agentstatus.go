@@ -44,6 +44,11 @@ type AgentStatus struct {
 	PendingRestart []string `json:"pendingRestart,omitempty"`
 	// LastFailover is the last change of master that this agent took part in as the new master.
 	LastFailover *FailoverStatus `json:"lastFailover,omitempty"`
+	// Cluster is what the server of a member of mode Cluster believes; nil while it has not answered.
+	Cluster *ClusterView `json:"cluster,omitempty"`
+	// ElectedMS is how long ago, in milliseconds, this server was last promoted in this run of the agent; 0 for never. A
+	// server does not stand for another election for four times the cluster's node timeout.
+	ElectedMS int64 `json:"electedMilliseconds,omitempty"`
 	// Sentinel is set for Sentinels alone.
 	Sentinel *SentinelView `json:"sentinel,omitempty"`
 }

@@ -56,6 +56,8 @@ const (
 	PortRedis    int32 = 6379
 	PortSentinel int32 = 26379
 	PortAgent    int32 = 9379
+	// PortBus is the cluster bus of mode Cluster.
+	PortBus int32 = 16379
 )
 
 // Keys of the Secret and of the ConfigMap of a Redis.
@@ -90,7 +92,10 @@ type HandoverRequest struct {
 	ID string `json:"id"`
 	// To is the member that shall become master; empty for the best one.
 	To string `json:"to,omitempty"`
-	// Force takes a member of an older term too, and loses what only newer members hold.
+	// Shard whose master shall change, in mode Cluster, where To is empty.
+	Shard string `json:"shard,omitempty"`
+	// Force takes a member of an older term too, and loses what only newer members hold. In mode Cluster it gives the slots
+	// of lost masters to replicas without the votes of a majority.
 	Force bool `json:"force,omitempty"`
 }
 
@@ -103,7 +108,22 @@ func ExternalName(pod string) string { return pod + "-external" }
 // SentinelName is the StatefulSet and the Service of the Sentinels of the Redis named name.
 func SentinelName(name string) string { return name + "-sentinel" }
 
-// MasterServiceName is the Service for writes.
+// MemberCount is the number of members that the spec asks for. The Redis must have its defaults.
+func (r *Redis) MemberCount() int32 {
+	if r.Spec.Mode == ModeCluster {
+		return deref(r.Spec.Shards, DefaultShards) * (1 + deref(r.Spec.ReplicasPerShard, DefaultReplicasPerShard))
+	}
+	return deref(r.Spec.Replicas, 1)
+}
+
+func deref(p *int32, otherwise int32) int32 {
+	if p == nil {
+		return otherwise
+	}
+	return *p
+}
+
+// MasterServiceName is the Service for writes; in mode Cluster, that for clients that find the shards themselves.
 func (r *Redis) MasterServiceName() string {
 	if r.Spec.Service != nil && r.Spec.Service.MasterName != "" {
 		return r.Spec.Service.MasterName

@@ -60,6 +60,17 @@ const (
 	ReasonStorageGrowing = "StorageGrowing"
 	// ReasonHandingOver (Progressing): another member becomes master, as was asked for.
 	ReasonHandingOver = "HandingOver"
+	// ReasonSlotsNotServed (Ready, MasterAvailable): slots of mode Cluster have no master that serves them; the message says
+	// which shard, why, and what to do.
+	ReasonSlotsNotServed = "SlotsNotServed"
+	// ReasonForming (Progressing): the members of mode Cluster are made one cluster.
+	ReasonForming = "Forming"
+	// ReasonRepairing (Progressing): members of mode Cluster join again, are forgotten, or change their shard.
+	ReasonRepairing = "Repairing"
+	// ReasonRebalancing (Progressing): slots move from one master to another.
+	ReasonRebalancing = "Rebalancing"
+	// ReasonNeedsDecision (Progressing): mode Cluster cannot go on without losing data; the message says what it would cost.
+	ReasonNeedsDecision = "NeedsDecision"
 	// ReasonNameTaken (Progressing): an object that the Redis needs exists and belongs to somebody else.
 	ReasonNameTaken = "NameTaken"
 	// ReasonApplyFailed (Progressing): the API server refuses an object of the Redis; the message says why.
@@ -79,6 +90,12 @@ const (
 	EventRestarting = "Restarting"
 	// EventStorageGrown: the operator asked for larger volumes.
 	EventStorageGrown = "StorageGrown"
+	// EventFormed: the members of mode Cluster are one cluster that serves every slot.
+	EventFormed = "Formed"
+	// EventRepaired: the operator changed how the members of mode Cluster hang together; the message says how.
+	EventRepaired = "Repaired"
+	// EventSlotsMoved: slots moved from one master to another; the message says how many and how long it took.
+	EventSlotsMoved = "SlotsMoved"
 	// EventScaled: the number of members was changed.
 	EventScaled = "Scaled"
 )

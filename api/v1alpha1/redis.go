@@ -64,9 +64,11 @@ type RedisList struct {
 // +kubebuilder:validation:XValidation:rule="(has(self.mode) ? self.mode : 'Replication') == (has(oldSelf.mode) ? oldSelf.mode : 'Replication')",fieldPath=".mode",message="it cannot be changed; make another Redis"
 // +kubebuilder:validation:XValidation:rule="!has(self.mode) || self.mode != 'Standalone' || !has(self.replicas) || self.replicas == 1",fieldPath=".replicas",message="mode Standalone is one member; write 1, or choose mode Replication or Sentinel"
 // +kubebuilder:validation:XValidation:rule="!has(self.sentinel) || has(self.mode) && self.mode == 'Sentinel'",fieldPath=".sentinel",message="only mode Sentinel has Sentinels; write mode: Sentinel, or remove it"
-// +kubebuilder:validation:XValidation:rule="!has(self.durability) || !has(self.durability.minReplicasToWrite) || self.durability.minReplicasToWrite < (has(self.replicas) ? self.replicas : has(self.mode) && self.mode == 'Standalone' ? 1 : 3)",fieldPath=".durability",message="minReplicasToWrite: expected fewer than replicas"
-// +kubebuilder:validation:XValidation:rule="!has(self.shards)",fieldPath=".shards",message="not served yet; remove it"
-// +kubebuilder:validation:XValidation:rule="!has(self.replicasPerShard)",fieldPath=".replicasPerShard",message="not served yet; remove it"
+// +kubebuilder:validation:XValidation:rule="!has(self.durability) || !has(self.durability.minReplicasToWrite) || (has(self.mode) && self.mode == 'Cluster' ? self.durability.minReplicasToWrite <= (has(self.replicasPerShard) ? self.replicasPerShard : 1) : self.durability.minReplicasToWrite < (has(self.replicas) ? self.replicas : has(self.mode) && self.mode == 'Standalone' ? 1 : 3))",fieldPath=".durability",message="minReplicasToWrite: expected fewer than replicas, or at most replicasPerShard"
+// +kubebuilder:validation:XValidation:rule="!has(self.shards) || has(self.mode) && self.mode == 'Cluster'",fieldPath=".shards",message="only mode Cluster has shards; write mode: Cluster, or remove it"
+// +kubebuilder:validation:XValidation:rule="!has(self.replicasPerShard) || has(self.mode) && self.mode == 'Cluster'",fieldPath=".replicasPerShard",message="only mode Cluster has shards; write mode: Cluster, or remove it"
+// +kubebuilder:validation:XValidation:rule="!has(self.replicas) || !has(self.mode) || self.mode != 'Cluster'",fieldPath=".replicas",message="mode Cluster counts its members by shards and replicasPerShard; remove it"
+// +kubebuilder:validation:XValidation:rule="!has(self.service) || !has(self.service.replicasName) || !has(self.mode) || self.mode != 'Cluster'",fieldPath=".service.replicasName",message="mode Cluster has one Service, whose clients find every shard; remove it"
 // +kubebuilder:validation:XValidation:rule="!has(self.users) || size(self.users) == 0",fieldPath=".users",message="not served yet; remove it"
 // +kubebuilder:validation:XValidation:rule="!has(self.tls)",fieldPath=".tls",message="not served yet; remove it"
 // +kubebuilder:validation:XValidation:rule="!has(self.service) || !has(self.service.external) || !has(self.mode) || !(self.mode in ['Sentinel', 'Cluster'])",fieldPath=".service",message="external is not served yet in modes Sentinel and Cluster; remove it, or write mode: Replication"
@@ -79,7 +81,6 @@ type RedisList struct {
 type RedisSpec struct {
 	// How the members are arranged: Standalone, Replication, Sentinel or Cluster. It cannot be changed later.
 	// Default: Replication.
-	// +kubebuilder:validation:XValidation:rule="self != 'Cluster'",message="Cluster is not served yet; write Standalone, Replication or Sentinel"
 	Mode Mode `json:"mode,omitempty"`
 
 	// Image of the members: any Redis from 6.2 or Valkey from 7.2 on. The engine is found, not declared. On one
@@ -100,8 +101,12 @@ type RedisSpec struct {
 	// +kubebuilder:validation:Maximum=32
 	Replicas *int32 `json:"replicas,omitempty"`
 	// Masters of mode Cluster, 3 to 500. Default: 3.
+	// +kubebuilder:validation:Minimum=3
+	// +kubebuilder:validation:Maximum=500
 	Shards *int32 `json:"shards,omitempty"`
 	// Replicas of every master of mode Cluster, 0 to 5. Default: 1.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=5
 	ReplicasPerShard *int32 `json:"replicasPerShard,omitempty"`
 
 	// The Sentinels of mode Sentinel.

@@ -35,10 +35,12 @@ type RedisStatus struct {
 	// +listType=map
 	// +listMapKey=name
 	Sentinels []SentinelStatus `json:"sentinels,omitempty"`
-	// Every shard of mode Cluster.
+	// Every shard of mode Cluster, by its lowest slot.
 	// +listType=map
 	// +listMapKey=name
 	Shards []ShardStatus `json:"shards,omitempty"`
+	// What mode Cluster has as a whole.
+	Cluster *ClusterStatus `json:"cluster,omitempty"`
 	// Where clients connect.
 	Endpoints *Endpoints `json:"endpoints,omitempty"`
 	// The last change of master.
@@ -88,6 +90,10 @@ type MemberStatus struct {
 	MemoryBytes int64 `json:"memoryBytes,omitempty"`
 	// Keys in all databases.
 	Keys int64 `json:"keys,omitempty"`
+	// Its node ID in mode Cluster.
+	NodeID string `json:"nodeID,omitempty"`
+	// Its shard in mode Cluster.
+	Shard string `json:"shard,omitempty"`
 	// Hash of the configuration that it runs with.
 	ConfigHash string `json:"configHash,omitempty"`
 	// Why it is not ready, or what it is doing.
@@ -114,13 +120,48 @@ type SentinelStatus struct {
 
 // ShardStatus is one shard of mode Cluster.
 type ShardStatus struct {
-	// Name of the shard.
+	// Name of the shard: 1 for the one with the lowest slot, and so on.
 	Name string `json:"name"`
 	// Name of the pod that is its master.
 	Master string `json:"master,omitempty"`
+	// Names of the pods that are its replicas.
+	// +listType=atomic
+	Replicas []string `json:"replicas,omitempty"`
 	// Its slots, as ranges "0-5460".
 	// +listType=atomic
 	Slots []string `json:"slots,omitempty"`
+	// How many slots that is.
+	SlotCount int32 `json:"slotCount,omitempty"`
+	// Keys of its master.
+	Keys int64 `json:"keys,omitempty"`
+	// Memory that its master uses, in bytes.
+	MemoryBytes int64 `json:"memoryBytes,omitempty"`
+	// What is wrong with it, for people.
+	Message string `json:"message,omitempty"`
+}
+
+// ClusterStatus is what mode Cluster has as a whole.
+type ClusterStatus struct {
+	// Whether a majority of the masters is there and every slot is served: ok or fail.
+	State string `json:"state,omitempty"`
+	// Slots that a master serves, of 16384.
+	SlotsAssigned int32 `json:"slotsAssigned,omitempty"`
+	// The step that goes on: forming, joining, moving slots, and so on.
+	Step string `json:"step,omitempty"`
+	// Slots that are on their way from one master to another, while there are any.
+	Migration *MigrationStatus `json:"migration,omitempty"`
+}
+
+// MigrationStatus is how far a migration of slots is.
+type MigrationStatus struct {
+	// Slots to move, and those that have moved.
+	SlotsTotal int32 `json:"slotsTotal"`
+	SlotsMoved int32 `json:"slotsMoved"`
+	// Keys and bytes that have moved.
+	KeysMoved  int64 `json:"keysMoved"`
+	BytesMoved int64 `json:"bytesMoved"`
+	// Seconds that it will take, as far as can be told; absent at first.
+	SecondsLeft *int64 `json:"secondsLeft,omitempty"`
 }
 
 // Endpoints is where clients connect; each is HOST:PORT.

@@ -23,6 +23,9 @@ const (
 	maxNameLength    = 40 // NAME-sentinel and the hash of a revision are a label, of 63 characters
 	maxSettings      = 128
 	maxSettingLength = 1024
+
+	maxShards           = 500
+	maxReplicasPerShard = 5
 )
 
 var (
@@ -43,12 +46,11 @@ func (r *Redis) Validate() field.ErrorList {
 	path, s := field.NewPath("spec"), &r.Spec
 	errs := r.validateName()
 	switch s.Mode {
-	case ModeStandalone, ModeReplication, ModeSentinel:
-	case ModeCluster:
-		errs = append(errs, field.Forbidden(path.Child("mode"), "Cluster is not served yet; write Standalone, Replication or Sentinel"))
+	case ModeStandalone, ModeReplication, ModeSentinel, ModeCluster:
 	default:
-		errs = append(errs, field.NotSupported(path.Child("mode"), s.Mode, []Mode{ModeStandalone, ModeReplication, ModeSentinel}))
+		errs = append(errs, field.NotSupported(path.Child("mode"), s.Mode, []Mode{ModeStandalone, ModeReplication, ModeSentinel, ModeCluster}))
 	}
+	errs = append(errs, s.validateShards(path)...)
 	if !imageName.MatchString(s.Image) || len(s.Image) > 512 {
 		errs = append(errs, field.Invalid(path.Child("image"), s.Image, "expected the name of an image, for example redis:7.2"))
 	}
@@ -89,6 +91,27 @@ func (r *Redis) validateName() field.ErrorList {
 	return messages(validation.IsDNS1035Label(r.Name), r.Name, path)
 }
 
+// validateShards: mode Cluster counts its members by shards, the others do not.
+func (s *RedisSpec) validateShards(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if s.Mode == ModeCluster {
+		if s.Replicas != nil {
+			errs = append(errs, field.Forbidden(path.Child("replicas"), "mode Cluster counts its members by shards and replicasPerShard; remove it"))
+		}
+		errs = append(errs, between(s.Shards, 3, maxShards, path.Child("shards"))...)
+		return append(errs, between(s.ReplicasPerShard, 0, maxReplicasPerShard, path.Child("replicasPerShard"))...)
+	}
+	for _, f := range []struct {
+		name string
+		used bool
+	}{{"shards", s.Shards != nil}, {"replicasPerShard", s.ReplicasPerShard != nil}} {
+		if f.used {
+			errs = append(errs, field.Forbidden(path.Child(f.name), fmt.Sprintf("mode %s has no shards; write mode: Cluster, or remove it", s.Mode)))
+		}
+	}
+	return errs
+}
+
 // validateNotServed refuses what a later version will honour.
 func (s *RedisSpec) validateNotServed(path *field.Path) field.ErrorList {
 	var errs field.ErrorList
@@ -96,8 +119,6 @@ func (s *RedisSpec) validateNotServed(path *field.Path) field.ErrorList {
 		used bool
 		path *field.Path
 	}{
-		{s.Shards != nil && s.Mode != ModeCluster, path.Child("shards")},
-		{s.ReplicasPerShard != nil && s.Mode != ModeCluster, path.Child("replicasPerShard")},
 		{len(s.Users) > 0, path.Child("users")},
 		{s.TLS != nil, path.Child("tls")},
 		{s.Gateway != nil, path.Child("gateway")},
@@ -174,7 +195,10 @@ func (s *RedisSpec) validateDurability(path *field.Path) field.ErrorList {
 		return nil
 	}
 	most := int32(MaxReplicas - 1)
-	if s.Replicas != nil {
+	switch {
+	case s.Mode == ModeCluster:
+		most = deref(s.ReplicasPerShard, DefaultReplicasPerShard)
+	case s.Replicas != nil:
 		most = *s.Replicas - 1
 	}
 	errs := between(d.MinReplicasToWrite, 0, most, path.Child("minReplicasToWrite"))
@@ -201,6 +225,9 @@ func (r *Redis) validateService(path *field.Path) field.ErrorList {
 		if f.name == MembersName(r.Name) || f.name == SentinelName(r.Name) {
 			errs = append(errs, field.Invalid(path.Child(f.field), f.name, "another Service of this Redis has this name; choose another"))
 		}
+	}
+	if r.Spec.Mode == ModeCluster && s.ReplicasName != "" {
+		return append(errs, field.Forbidden(path.Child("replicasName"), "mode Cluster has one Service, whose clients find every shard; remove it"))
 	}
 	if r.MasterServiceName() == r.ReplicasServiceName() {
 		errs = append(errs, field.Invalid(path.Child("replicasName"), r.ReplicasServiceName(), "the Service for writes has this name; choose another"))

@@ -156,7 +156,16 @@ func TestValidation(t *testing.T) {
 		{about: "name too long", name: strings.Repeat("a", 41), spec: `{}`, want: "metadata.name"},
 		{about: "name begins with a digit", name: "1cache", spec: `{}`, want: "metadata.name"},
 		{about: "name with a dot", name: "a.b", spec: `{}`, want: "metadata.name"},
-		{about: "mode Cluster", spec: `{mode: Cluster}`, want: "spec.mode"},
+		{about: "mode Cluster", spec: `{mode: Cluster}`},
+		{about: "cluster", spec: `{mode: Cluster, shards: 500, replicasPerShard: 5, durability: {minReplicasToWrite: 5}, service: {masterName: entry}}`},
+		{about: "cluster without replicas", spec: `{mode: Cluster, shards: 3, replicasPerShard: 0}`},
+		{about: "cluster with replicas", spec: `{mode: Cluster, replicas: 6}`, want: "spec.replicas"},
+		{about: "two shards", spec: `{mode: Cluster, shards: 2}`, want: "spec.shards"},
+		{about: "too many shards", spec: `{mode: Cluster, shards: 501}`, want: "spec.shards"},
+		{about: "too many replicas of a shard", spec: `{mode: Cluster, replicasPerShard: 6}`, want: "spec.replicasPerShard"},
+		{about: "cluster with a Service for reads", spec: `{mode: Cluster, service: {replicasName: reads}}`, want: "spec.service.replicasName"},
+		{about: "durability above replicasPerShard", spec: `{mode: Cluster, durability: {minReplicasToWrite: 2}}`, want: "spec.durability.minReplicasToWrite"},
+		{about: "shards changed", spec: `{mode: Cluster, shards: 6, replicasPerShard: 2}`, old: `{mode: Cluster}`},
 		{about: "unknown mode", spec: `{mode: cluster}`, want: "spec.mode"},
 		{about: "mode changed", spec: `{mode: Sentinel}`, old: `{}`, want: "spec.mode"},
 		{about: "mode spelled out", spec: `{mode: Replication}`, old: `{}`},
@@ -320,7 +329,7 @@ func both(t *testing.T, c *crd, obj, old map[string]any, want string) {
 
 func TestDefaultIsIdempotentAndValid(t *testing.T) {
 	c := loadCRD(t, "redises")
-	for _, mode := range []v1alpha1.Mode{"", v1alpha1.ModeStandalone, v1alpha1.ModeReplication, v1alpha1.ModeSentinel} {
+	for _, mode := range []v1alpha1.Mode{"", v1alpha1.ModeStandalone, v1alpha1.ModeReplication, v1alpha1.ModeSentinel, v1alpha1.ModeCluster} {
 		r := &v1alpha1.Redis{ObjectMeta: metav1.ObjectMeta{Name: "cache"}, Spec: v1alpha1.RedisSpec{Mode: mode}}
 		r.Default()
 		once := r.DeepCopy()

@@ -46,6 +46,11 @@ func (in ClusterNode) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in ClusterStatus) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.ClusterStatus"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in ClusterView) OpenAPIModelName() string {
 	return "dev.redstart.v1alpha1.ClusterView"
 }
@@ -128,6 +133,11 @@ func (in MemberStatus) OpenAPIModelName() string {
 // OpenAPIModelName returns the OpenAPI model name for this type.
 func (in MetricsSpec) OpenAPIModelName() string {
 	return "dev.redstart.v1alpha1.MetricsSpec"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in MigrationStatus) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.MigrationStatus"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.

@@ -454,6 +454,7 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.BackupSpec{}.OpenAPIModelName():                                schema_redstartdev_redstart_api_v1alpha1_BackupSpec(ref),
 		v1alpha1.ClusterInfo{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_ClusterInfo(ref),
 		v1alpha1.ClusterNode{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_ClusterNode(ref),
+		v1alpha1.ClusterStatus{}.OpenAPIModelName():                             schema_redstartdev_redstart_api_v1alpha1_ClusterStatus(ref),
 		v1alpha1.ClusterView{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_ClusterView(ref),
 		v1alpha1.CommandStatus{}.OpenAPIModelName():                             schema_redstartdev_redstart_api_v1alpha1_CommandStatus(ref),
 		v1alpha1.DurabilitySpec{}.OpenAPIModelName():                            schema_redstartdev_redstart_api_v1alpha1_DurabilitySpec(ref),
@@ -471,6 +472,7 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.IngressRouting{}.OpenAPIModelName():                            schema_redstartdev_redstart_api_v1alpha1_IngressRouting(ref),
 		v1alpha1.MemberStatus{}.OpenAPIModelName():                              schema_redstartdev_redstart_api_v1alpha1_MemberStatus(ref),
 		v1alpha1.MetricsSpec{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_MetricsSpec(ref),
+		v1alpha1.MigrationStatus{}.OpenAPIModelName():                           schema_redstartdev_redstart_api_v1alpha1_MigrationStatus(ref),
 		v1alpha1.NetworkPolicyPeer{}.OpenAPIModelName():                         schema_redstartdev_redstart_api_v1alpha1_NetworkPolicyPeer(ref),
 		v1alpha1.NetworkPolicySpec{}.OpenAPIModelName():                         schema_redstartdev_redstart_api_v1alpha1_NetworkPolicySpec(ref),
 		v1alpha1.NetworkReference{}.OpenAPIModelName():                          schema_redstartdev_redstart_api_v1alpha1_NetworkReference(ref),
@@ -23226,10 +23228,9 @@ func schema_redstartdev_redstart_api_v1alpha1_AgentConfig(ref common.ReferenceCa
 					},
 					"mode": {
 						SchemaProps: spec.SchemaProps{
-							Description: "Mode is never Cluster yet.",
-							Default:     "",
-							Type:        []string{"string"},
-							Format:      "",
+							Default: "",
+							Type:    []string{"string"},
+							Format:  "",
 						},
 					},
 					"replicas": {
@@ -23269,6 +23270,13 @@ func schema_redstartdev_redstart_api_v1alpha1_AgentConfig(ref common.ReferenceCa
 						SchemaProps: spec.SchemaProps{
 							Type:   []string{"integer"},
 							Format: "int32",
+						},
+					},
+					"nodeTimeoutMilliseconds": {
+						SchemaProps: spec.SchemaProps{
+							Description: "NodeTimeoutMS is cluster-node-timeout of mode Cluster, in milliseconds.",
+							Type:        []string{"integer"},
+							Format:      "int64",
 						},
 					},
 					"leaseSeconds": {
@@ -23506,6 +23514,19 @@ func schema_redstartdev_redstart_api_v1alpha1_AgentStatus(ref common.ReferenceCa
 							Ref:         ref(v1alpha1.FailoverStatus{}.OpenAPIModelName()),
 						},
 					},
+					"cluster": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Cluster is what the server of a member of mode Cluster believes; nil while it has not answered.",
+							Ref:         ref(v1alpha1.ClusterView{}.OpenAPIModelName()),
+						},
+					},
+					"electedMilliseconds": {
+						SchemaProps: spec.SchemaProps{
+							Description: "ElectedMS is how long ago, in milliseconds, this server was last promoted in this run of the agent; 0 for never. A server does not stand for another election for four times the cluster's node timeout.",
+							Type:        []string{"integer"},
+							Format:      "int64",
+						},
+					},
 					"sentinel": {
 						SchemaProps: spec.SchemaProps{
 							Description: "Sentinel is set for Sentinels alone.",
@@ -23517,7 +23538,7 @@ func schema_redstartdev_redstart_api_v1alpha1_AgentStatus(ref common.ReferenceCa
 			},
 		},
 		Dependencies: []string{
-			v1alpha1.FailoverStatus{}.OpenAPIModelName(), v1alpha1.SentinelView{}.OpenAPIModelName(), v1alpha1.ServerStatus{}.OpenAPIModelName()},
+			v1alpha1.ClusterView{}.OpenAPIModelName(), v1alpha1.FailoverStatus{}.OpenAPIModelName(), v1alpha1.SentinelView{}.OpenAPIModelName(), v1alpha1.ServerStatus{}.OpenAPIModelName()},
 	}
 }
 
@@ -24012,6 +24033,48 @@ func schema_redstartdev_redstart_api_v1alpha1_ClusterNode(ref common.ReferenceCa
 	}
 }
 
+func schema_redstartdev_redstart_api_v1alpha1_ClusterStatus(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "ClusterStatus is what mode Cluster has as a whole.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"state": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Whether a majority of the masters is there and every slot is served: ok or fail.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"slotsAssigned": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Slots that a master serves, of 16384.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"step": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The step that goes on: forming, joining, moving slots, and so on.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"migration": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Slots that are on their way from one master to another, while there are any.",
+							Ref:         ref(v1alpha1.MigrationStatus{}.OpenAPIModelName()),
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			v1alpha1.MigrationStatus{}.OpenAPIModelName()},
+	}
+}
+
 func schema_redstartdev_redstart_api_v1alpha1_ClusterView(ref common.ReferenceCallback) common.OpenAPIDefinition {
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
@@ -24427,9 +24490,16 @@ func schema_redstartdev_redstart_api_v1alpha1_HandoverRequest(ref common.Referen
 							Format:      "",
 						},
 					},
+					"shard": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Shard whose master shall change, in mode Cluster, where To is empty.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
 					"force": {
 						SchemaProps: spec.SchemaProps{
-							Description: "Force takes a member of an older term too, and loses what only newer members hold.",
+							Description: "Force takes a member of an older term too, and loses what only newer members hold. In mode Cluster it gives the slots of lost masters to replicas without the votes of a majority.",
 							Type:        []string{"boolean"},
 							Format:      "",
 						},
@@ -24762,6 +24832,20 @@ func schema_redstartdev_redstart_api_v1alpha1_MemberStatus(ref common.ReferenceC
 							Format:      "int64",
 						},
 					},
+					"nodeID": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Its node ID in mode Cluster.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"shard": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Its shard in mode Cluster.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
 					"configHash": {
 						SchemaProps: spec.SchemaProps{
 							Description: "Hash of the configuration that it runs with.",
@@ -24813,6 +24897,57 @@ func schema_redstartdev_redstart_api_v1alpha1_MetricsSpec(ref common.ReferenceCa
 						},
 					},
 				},
+			},
+		},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_MigrationStatus(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "MigrationStatus is how far a migration of slots is.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"slotsTotal": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Slots to move, and those that have moved.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"slotsMoved": {
+						SchemaProps: spec.SchemaProps{
+							Default: 0,
+							Type:    []string{"integer"},
+							Format:  "int32",
+						},
+					},
+					"keysMoved": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Keys and bytes that have moved.",
+							Default:     0,
+							Type:        []string{"integer"},
+							Format:      "int64",
+						},
+					},
+					"bytesMoved": {
+						SchemaProps: spec.SchemaProps{
+							Default: 0,
+							Type:    []string{"integer"},
+							Format:  "int64",
+						},
+					},
+					"secondsLeft": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Seconds that it will take, as far as can be told; absent at first.",
+							Type:        []string{"integer"},
+							Format:      "int64",
+						},
+					},
+				},
+				Required: []string{"slotsTotal", "slotsMoved", "keysMoved", "bytesMoved"},
 			},
 		},
 	}
@@ -25771,7 +25906,7 @@ func schema_redstartdev_redstart_api_v1alpha1_RedisStatus(ref common.ReferenceCa
 							},
 						},
 						SchemaProps: spec.SchemaProps{
-							Description: "Every shard of mode Cluster.",
+							Description: "Every shard of mode Cluster, by its lowest slot.",
 							Type:        []string{"array"},
 							Items: &spec.SchemaOrArray{
 								Schema: &spec.Schema{
@@ -25780,6 +25915,12 @@ func schema_redstartdev_redstart_api_v1alpha1_RedisStatus(ref common.ReferenceCa
 									},
 								},
 							},
+						},
+					},
+					"cluster": {
+						SchemaProps: spec.SchemaProps{
+							Description: "What mode Cluster has as a whole.",
+							Ref:         ref(v1alpha1.ClusterStatus{}.OpenAPIModelName()),
 						},
 					},
 					"endpoints": {
@@ -25804,7 +25945,7 @@ func schema_redstartdev_redstart_api_v1alpha1_RedisStatus(ref common.ReferenceCa
 			},
 		},
 		Dependencies: []string{
-			metav1.Condition{}.OpenAPIModelName(), v1alpha1.Endpoints{}.OpenAPIModelName(), v1alpha1.FailoverStatus{}.OpenAPIModelName(), v1alpha1.HandoverStatus{}.OpenAPIModelName(), v1alpha1.MemberStatus{}.OpenAPIModelName(), v1alpha1.SentinelStatus{}.OpenAPIModelName(), v1alpha1.ShardStatus{}.OpenAPIModelName()},
+			metav1.Condition{}.OpenAPIModelName(), v1alpha1.ClusterStatus{}.OpenAPIModelName(), v1alpha1.Endpoints{}.OpenAPIModelName(), v1alpha1.FailoverStatus{}.OpenAPIModelName(), v1alpha1.HandoverStatus{}.OpenAPIModelName(), v1alpha1.MemberStatus{}.OpenAPIModelName(), v1alpha1.SentinelStatus{}.OpenAPIModelName(), v1alpha1.ShardStatus{}.OpenAPIModelName()},
 	}
 }
 
@@ -27156,7 +27297,7 @@ func schema_redstartdev_redstart_api_v1alpha1_ShardStatus(ref common.ReferenceCa
 				Properties: map[string]spec.Schema{
 					"name": {
 						SchemaProps: spec.SchemaProps{
-							Description: "Name of the shard.",
+							Description: "Name of the shard: 1 for the one with the lowest slot, and so on.",
 							Default:     "",
 							Type:        []string{"string"},
 							Format:      "",
@@ -27167,6 +27308,25 @@ func schema_redstartdev_redstart_api_v1alpha1_ShardStatus(ref common.ReferenceCa
 							Description: "Name of the pod that is its master.",
 							Type:        []string{"string"},
 							Format:      "",
+						},
+					},
+					"replicas": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "Names of the pods that are its replicas.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
 						},
 					},
 					"slots": {
@@ -27186,6 +27346,34 @@ func schema_redstartdev_redstart_api_v1alpha1_ShardStatus(ref common.ReferenceCa
 									},
 								},
 							},
+						},
+					},
+					"slotCount": {
+						SchemaProps: spec.SchemaProps{
+							Description: "How many slots that is.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"keys": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Keys of its master.",
+							Type:        []string{"integer"},
+							Format:      "int64",
+						},
+					},
+					"memoryBytes": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Memory that its master uses, in bytes.",
+							Type:        []string{"integer"},
+							Format:      "int64",
+						},
+					},
+					"message": {
+						SchemaProps: spec.SchemaProps{
+							Description: "What is wrong with it, for people.",
+							Type:        []string{"string"},
+							Format:      "",
 						},
 					},
 				},
