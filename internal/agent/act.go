@@ -27,6 +27,11 @@ func (m *member) act(ctx context.Context, a plan.Action) error {
 }
 
 func (m *member) do(ctx context.Context, a plan.Action) error {
+	if m.config.Mode == v1alpha1.ModeCluster {
+		if done, err := m.actNode(ctx, a); done {
+			return err
+		}
+	}
 	switch a := a.(type) {
 	case plan.AcquireLease:
 		return m.acquireLease(ctx, a)

@@ -23,6 +23,7 @@ func Run(ctx context.Context, o Options, c Cluster) error {
 	if err != nil {
 		return err
 	}
+	b.version = version
 	b.log.Info("agent started", "boot", b.boot, "engine", version.String(), "component", o.Component)
 
 	// Everything but the loop ends when the loop did.

@@ -35,6 +35,7 @@ type base struct {
 	log     *slog.Logger
 	cluster Cluster
 	boot    string
+	version redis.Version
 	began   time.Time
 	server  server
 	peers   *peers
@@ -42,6 +43,8 @@ type base struct {
 	// wake makes the loop turn; refresh makes it read the Lease and ask the others before.
 	wake    chan struct{}
 	refresh atomic.Bool
+	// leaseless: in mode Cluster nobody needs the Lease.
+	leaseless atomic.Bool
 	// working are the goroutines that the agent started beside the loop; all end with its context.
 	working sync.WaitGroup
 	turned  atomic.Int64 // when the loop turned last, by now()
@@ -133,6 +136,7 @@ func (b *base) takeConfig(v View) bool {
 	if b.uncached && b.keepSoon(cacheFile, b.cached) {
 		b.uncached = false
 	}
+	b.leaseless.Store(b.config != nil && b.config.Mode == v1alpha1.ModeCluster)
 	return b.config != nil
 }
 

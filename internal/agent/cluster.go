@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"errors"
+	"net"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -54,6 +56,8 @@ type Pod struct {
 	Component string
 	// Server and Agent are addresses, HOST:PORT, empty while the pod has none.
 	Server, Agent string
+	// Bus is the port of the cluster bus, 0 where that is the server's port + 10000.
+	Bus int32
 	// Label is the value of the label redis-role.
 	Label v1alpha1.Role
 	// Terminated: none of its containers runs any more. Running: one does.
@@ -90,6 +94,10 @@ func podOf(p *corev1.Pod) Pod {
 		Terminated: p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded,
 	}
 	out.Server = v1alpha1.PodAddress(p, v1alpha1.PortRedis)
+	if _, port, err := net.SplitHostPort(v1alpha1.PodAddress(p, v1alpha1.PortBus)); err == nil && port != strconv.Itoa(int(v1alpha1.PortBus)) {
+		n, _ := strconv.ParseInt(port, 10, 32)
+		out.Bus = int32(n)
+	}
 	if out.Component == v1alpha1.ComponentSentinel {
 		out.Server = v1alpha1.PodAddress(p, v1alpha1.PortSentinel)
 	}

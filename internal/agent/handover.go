@@ -87,6 +87,8 @@ func (m *member) canHandOver(to string) error {
 		return errors.New("a handover is under way")
 	case m.stopping:
 		return fmt.Errorf("%s is stopping and hands over already", m.opts.Name)
+	case m.config.Mode == v1alpha1.ModeCluster:
+		return m.canHandOverShard(to)
 	}
 	o := m.observe(m.cluster.View())
 	_, err := plan.ChooseCandidate(&o, to)

@@ -116,10 +116,12 @@ func (b *base) followLease(ctx context.Context) {
 	every := time.NewTicker(readEvery)
 	defer every.Stop()
 	for {
-		if err := b.readLease(ctx); err != nil && ctx.Err() == nil {
-			b.log.Debug("the Lease was not read", "error", err)
+		if !b.leaseless.Load() {
+			if err := b.readLease(ctx); err != nil && ctx.Err() == nil {
+				b.log.Debug("the Lease was not read", "error", err)
+			}
+			b.poke()
 		}
-		b.poke()
 		select {
 		case <-ctx.Done():
 			return

@@ -75,6 +75,7 @@ type member struct {
 	handoverFailed time.Duration
 	force          bool
 	takeover       *takeoverCall
+	node           node       // in mode Cluster
 	calls          chan any   // *handoverCall, *candidateCall and *takeoverCall
 	preparing      sync.Mutex // held by the one handover to a named member in mode Sentinel
 }
@@ -162,6 +163,9 @@ func (m *member) turn(ctx context.Context) (acted bool, err error) {
 		m.lease.watched(*v.Lease, m.now())
 	}
 	m.peers.update(ctx, v, m.password)
+	if m.config.Mode == v1alpha1.ModeCluster {
+		return m.clusterTurn(ctx, v)
+	}
 	m.look(ctx)
 	m.decided = plan.DecideMember(m.observe(v))
 	m.remembered = m.decided.Memory
@@ -244,6 +248,7 @@ func (m *member) noticeExit() {
 		m.leaving, m.handingOver = fmt.Sprintf("the server of %s ended: %s", m.opts.Name, exit), false
 	}
 	m.decided.Why = "the server ended: " + exit.String()
+	m.noticeNodeExit()
 	m.refresh.Store(true)
 }
 
@@ -260,6 +265,14 @@ func (m *member) startServer() {
 	conf := redis.MemberConf{
 		IP: m.opts.IP, MoreIPs: m.opts.MoreIPs, Announce: m.announce(), Port: m.opts.Port, Dir: m.opts.Dir, Password: m.password,
 		MaxLagSeconds: m.config.MaxLagSeconds, Settings: m.inForce,
+	}
+	if m.config.Mode == v1alpha1.ModeCluster {
+		conf.Cluster = &redis.ClusterConf{BusPort: m.opts.BusPort, NodeTimeoutMS: m.config.NodeTimeoutMS, KeepReplicas: m.version.KeepsReplicas()}
+		if err := m.noteRunning(); err != nil {
+			m.complain("the server does not start", err)
+			m.server.delay()
+			return
+		}
 	}
 	if err := m.server.start("redis.conf", conf.Render()); err != nil {
 		m.complain("the server does not start", err)
@@ -343,6 +356,10 @@ func (m *member) self() v1alpha1.AgentStatus {
 		s.LastReplID, s.LastOffset = m.memory.ReplID, m.memory.Offset
 	}
 	up := m.seen.Up && !m.seen.Loading
+	if m.config != nil && m.config.Mode == v1alpha1.ModeCluster {
+		m.describeNode(&s)
+		return s
+	}
 	switch s.Role {
 	case v1alpha1.RoleMaster:
 		s.Ready = up && m.seen.Role == v1alpha1.RoleMaster && !m.fenced
@@ -481,5 +498,5 @@ func (m *member) shutDown(ctx context.Context) error {
 	if exit.Code != 0 {
 		return fmt.Errorf("stop the server: %s", exit)
 	}
-	return nil
+	return m.noteStopped()
 }

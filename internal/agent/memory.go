@@ -18,6 +18,8 @@ type memory struct {
 	// ReplID and Offset are the last replication history.
 	ReplID string `json:"replID,omitempty"`
 	Offset int64  `json:"offset,omitempty"`
+	// Running, in mode Cluster: a server was started and has not been seen to end in order.
+	Running bool `json:"running,omitempty"`
 }
 
 // copyOfConfig is agent-cache.json: what the API said last, for a restart while it is away.

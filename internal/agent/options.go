@@ -27,8 +27,8 @@ type Options struct {
 	Redis, Component string
 	// Dir is where the data is; it must exist.
 	Dir string
-	// Port of the server (or Sentinel), and of the agent's HTTP API.
-	Port, AgentPort int32
+	// Port of the server (or Sentinel), of the agent's HTTP API, and of the cluster bus.
+	Port, AgentPort, BusPort int32
 	// Server is the path of the redis-server or valkey-server.
 	Server string
 	// Output gets what the server writes; an *os.File is handed to it as it is.
@@ -81,6 +81,9 @@ func OptionsFromEnv(getenv func(string) string) (Options, error) {
 		return Options{}, err
 	}
 	if o.AgentPort, err = localPort(getenv, v1alpha1.PortAgent); err != nil {
+		return Options{}, err
+	}
+	if o.BusPort, err = localPort(getenv, v1alpha1.PortBus); err != nil {
 		return Options{}, err
 	}
 	if o.Dir = getenv("REDSTART_MOUNT_DATA"); o.Dir == "" {

@@ -165,18 +165,34 @@ func (c *Client) FollowFenced(ctx context.Context, addr string) error {
 // Open makes the server a master that may be copied, as settings (those of the user) say, and lifts its fence
 // (min-replicas-to-write), in one round trip.
 func (c *Client) Open(ctx context.Context, minReplicas int32, settings map[string]string) error {
-	diskless, delay := "yes", defaults["repl-diskless-sync-delay"]
+	diskless, delay := disklessOf(settings)
+	return c.pipeline(ctx,
+		[]any{"CONFIG", "SET", "repl-diskless-sync", diskless},
+		[]any{"CONFIG", "SET", "repl-diskless-sync-delay", delay},
+		[]any{"REPLICAOF", "NO", "ONE"},
+		[]any{"CONFIG", "SET", "min-replicas-to-write", minReplicas})
+}
+
+// OpenNode lets a node of a cluster be copied, as settings (those of the user) say, and lifts its fence, in one round trip.
+// Whether it is a master is the cluster's affair.
+func (c *Client) OpenNode(ctx context.Context, minReplicas int32, settings map[string]string) error {
+	diskless, delay := disklessOf(settings)
+	return c.pipeline(ctx,
+		[]any{"CONFIG", "SET", "repl-diskless-sync", diskless},
+		[]any{"CONFIG", "SET", "repl-diskless-sync-delay", delay},
+		[]any{"CONFIG", "SET", "min-replicas-to-write", minReplicas})
+}
+
+// disklessOf is how a server that was opened is copied.
+func disklessOf(settings map[string]string) (diskless, delay string) {
+	diskless, delay = "yes", defaults["repl-diskless-sync-delay"]
 	if v, ok := settings["repl-diskless-sync"]; ok {
 		diskless = v
 	}
 	if v, ok := settings["repl-diskless-sync-delay"]; ok {
 		delay = v
 	}
-	return c.pipeline(ctx,
-		[]any{"CONFIG", "SET", "repl-diskless-sync", diskless},
-		[]any{"CONFIG", "SET", "repl-diskless-sync-delay", delay},
-		[]any{"REPLICAOF", "NO", "ONE"},
-		[]any{"CONFIG", "SET", "min-replicas-to-write", minReplicas})
+	return diskless, delay
 }
 
 // FenceReplicas is min-replicas-to-write of a fenced master: more replicas than there ever are.

@@ -27,6 +27,36 @@ type MemberConf struct {
 	MaxLagSeconds int32
 	// Settings are those of the user, by name.
 	Settings map[string]string
+	// Cluster is set for a member of mode Cluster.
+	Cluster *ClusterConf
+}
+
+// ClusterConf is what makes a server a node of a cluster.
+type ClusterConf struct {
+	// BusPort of the cluster bus.
+	BusPort int32
+	// NodeTimeoutMS is cluster-node-timeout, in milliseconds.
+	NodeTimeoutMS int64
+	// KeepReplicas: the engine knows cluster-allow-replica-migration.
+	KeepReplicas bool
+}
+
+// render writes the settings of the cluster. Who serves which slots, and who follows whom, is not among them: the server keeps that in
+// nodes.conf beside its data. A shard that is lost keeps no other from serving, and the server itself moves no replica
+// to another shard: that would be a second mind beside the operator's.
+func (c *ClusterConf) render(w *confWriter, m *MemberConf) {
+	w.line("cluster-enabled", "yes")
+	w.line("cluster-config-file", "nodes.conf")
+	w.line("cluster-node-timeout", strconv.FormatInt(c.NodeTimeoutMS, 10))
+	w.line("cluster-require-full-coverage", "no")
+	w.line("cluster-migration-barrier", "1000")
+	if c.KeepReplicas {
+		w.line("cluster-allow-replica-migration", "no")
+	}
+	w.line("cluster-announce-ip", m.IP)
+	if c.BusPort != m.Port+10000 {
+		w.line("cluster-port", strconv.Itoa(int(c.BusPort)))
+	}
 }
 
 // defaults are those that Redstart changes where the user does not say otherwise. A replica that has to be copied is
@@ -75,6 +105,10 @@ func (m MemberConf) Render() []byte {
 	w.line("min-replicas-max-lag", strconv.Itoa(int(max(m.MaxLagSeconds, 1))))
 	w.line("repl-diskless-sync", "yes")
 	w.line("repl-diskless-sync-delay", copyNever)
+	if m.Cluster != nil {
+		m.Cluster.render(&w, &m)
+		return []byte(w.String())
+	}
 	host, nobody, _ := net.SplitHostPort(Nowhere(m.IP))
 	w.line("replicaof", host, nobody)
 	return []byte(w.String())

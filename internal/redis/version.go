@@ -57,6 +57,10 @@ func ParseVersion(out string) (Version, error) {
 	return v, nil
 }
 
+// KeepsReplicas tells whether a node of a cluster can be told to leave the spread of replicas to others
+// (cluster-allow-replica-migration).
+func (v Version) KeepsReplicas() bool { return v.Engine == EngineValkey || v.AtLeast(7, 0) }
+
 // CheckSupported refuses servers that Redstart cannot run, in one line that says which it can.
 func (v Version) CheckSupported() error {
 	if v.Engine == EngineRedis && !v.AtLeast(6, 2) || v.Engine == EngineValkey && !v.AtLeast(7, 2) {
