@@ -11,6 +11,9 @@ import (
 
 // conditions are those of a Redis with members as observed and master m, which may be nil.
 func conditions(r *v1alpha1.Redis, o observation, m *instance, d doing) []metav1.Condition {
+	if r.Spec.Mode == v1alpha1.ModeCluster {
+		return clusterConditions(r, o, d)
+	}
 	return []metav1.Condition{
 		readyCondition(r, o, m, d),
 		masterCondition(o, m),

@@ -147,6 +147,9 @@ func setUp(m manager.Manager, o Options) error {
 		log:        o.Logger,
 		now:        time.Now,
 	}
+	if err := m.Add(&c.migrations); err != nil {
+		return fmt.Errorf("set up the migration of slots: %w", err)
+	}
 	b := builder.ControllerManagedBy(m).Named("redis").
 		For(&v1alpha1.Redis{}, builder.WithPredicates(predicate.Or[client.Object](
 			predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).

@@ -46,6 +46,8 @@ type redisController struct {
 	log        *slog.Logger
 	now        func() time.Time
 
+	migrations migrations
+
 	memories sync.Map // types.NamespacedName to *memory
 }
 
@@ -77,6 +79,10 @@ type memory struct {
 	monitorAt time.Time
 	// resizeAfter is when a handover that a smaller size needs is tried again.
 	resizeAfter time.Time
+	// migration moves slots, nil while none do.
+	migration *migration
+	// formed: the cluster of mode Cluster was seen whole.
+	formed bool
 }
 
 // Reconcile brings one Redis a step closer to what is wanted, and reports.
@@ -134,7 +140,9 @@ func (c *redisController) remember(key types.NamespacedName, uid types.UID) *mem
 }
 
 func (c *redisController) forget(key types.NamespacedName) {
-	c.memories.Delete(key)
+	if m, ok := c.memories.LoadAndDelete(key); ok {
+		m.(*memory).migration.stop()
+	}
 	c.metrics.forget(key)
 }
 
@@ -155,7 +163,7 @@ func (c *redisController) observe(ctx context.Context, r *v1alpha1.Redis) (o obs
 	if err != nil {
 		return o, live, "", err
 	}
-	o.members = instances(r.Name, ptr.Deref(r.Spec.Replicas, 1), members)
+	o.members = instances(r.Name, r.MemberCount(), members)
 	if r.Spec.Mode == v1alpha1.ModeSentinel && r.Spec.Sentinel != nil {
 		name := v1alpha1.SentinelName(r.Name)
 		if live.sentinels, err = c.set(ctx, r, name); err != nil {
@@ -240,9 +248,9 @@ func (c *redisController) endpoints(ctx context.Context, r *v1alpha1.Redis) (*v1
 		}
 		return v1alpha1.ServiceAddress(&s, port)
 	}
-	e := &v1alpha1.Endpoints{
-		Write: address(r.MasterServiceName(), v1alpha1.PortRedis),
-		Read:  address(r.ReplicasServiceName(), v1alpha1.PortRedis),
+	e := &v1alpha1.Endpoints{Write: address(r.MasterServiceName(), v1alpha1.PortRedis)}
+	if r.Spec.Mode != v1alpha1.ModeCluster {
+		e.Read = address(r.ReplicasServiceName(), v1alpha1.PortRedis)
 	}
 	if r.Spec.Mode == v1alpha1.ModeSentinel {
 		if a := address(v1alpha1.SentinelName(r.Name), v1alpha1.PortSentinel); a != "" {

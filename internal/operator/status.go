@@ -12,6 +12,7 @@ import (
 
 	"redstart.dev/redstart/api/v1alpha1"
 	"redstart.dev/redstart/internal/operator/objects"
+	"redstart.dev/redstart/internal/plan"
 )
 
 // observation is all that is known of a Redis at one moment.
@@ -29,7 +30,7 @@ type observation struct {
 
 // wanted are the members that spec.replicas asks for.
 func (o observation) wanted(r *v1alpha1.Redis) []instance {
-	n := int(ptr.Deref(r.Spec.Replicas, 1))
+	n := int(r.MemberCount())
 	for i, m := range o.members {
 		if m.ordinal >= n {
 			return o.members[:i]
@@ -46,6 +47,9 @@ type doing struct {
 	reason, message string
 	// blocked: nothing moves until somebody does something about it.
 	blocked bool
+	// step of mode Cluster that goes on, and the slots that move.
+	step      plan.ClusterStepKind
+	migration *v1alpha1.MigrationStatus
 	// refused: the Redis itself is at fault, and is not Ready for that reason whatever its members say.
 	refused bool
 }
@@ -58,6 +62,10 @@ func nextStatus(r *v1alpha1.Redis, o observation, d doing) v1alpha1.RedisStatus 
 	s.Endpoints = o.endpoints
 	m := master(o.members)
 	served := hasServed(s.Phase)
+	clustered := r.Spec.Mode == v1alpha1.ModeCluster
+	if clustered {
+		m = nil // there is one in every shard
+	}
 
 	old := map[string]v1alpha1.MemberStatus{}
 	for _, x := range s.Members {
@@ -68,7 +76,7 @@ func nextStatus(r *v1alpha1.Redis, o observation, d doing) v1alpha1.RedisStatus 
 		if x.pod != nil {
 			s.Replicas++
 		}
-		ms := memberStatus(x, m, old[x.name])
+		ms := memberStatus(x, masterOf(x, m, o.members), old[x.name])
 		ms.External = o.external[x.name]
 		s.Members = append(s.Members, ms)
 	}
@@ -94,18 +102,23 @@ func nextStatus(r *v1alpha1.Redis, o observation, d doing) v1alpha1.RedisStatus 
 			s.LastFailover = f.DeepCopy()
 		}
 	}
+	serves := m != nil
+	if clustered {
+		serves = clusterStatus(&s, r, o, d)
+	}
 	for _, c := range conditions(r, o, m, d) {
 		c.ObservedGeneration = r.Generation
 		c.LastTransitionTime = metav1.NewTime(o.now)
 		meta.SetStatusCondition(&s.Conditions, c)
 	}
-	s.Phase = phase(s, d, m != nil, served)
+	s.Phase = phase(s, d, serves, served)
 	return s
 }
 
 func memberStatus(x instance, m *instance, old v1alpha1.MemberStatus) v1alpha1.MemberStatus {
 	s := v1alpha1.MemberStatus{Name: x.name, Role: x.role(), Ready: x.ready(), Message: x.message()}
 	if x.pod == nil {
+		s.NodeID = old.NodeID // it will have its disk, and its ID, again
 		return s
 	}
 	s.Address = v1alpha1.PodAddress(x.pod, v1alpha1.PortRedis)
@@ -114,7 +127,11 @@ func memberStatus(x instance, m *instance, old v1alpha1.MemberStatus) v1alpha1.M
 		// The figures of a moment ago are better than none; ready and message say whether it is there.
 		s.Offset, s.Lag, s.Version, s.ConfigHash = old.Offset, old.Lag, old.Version, old.ConfigHash
 		s.Clients, s.MemoryBytes, s.Keys = old.Clients, old.MemoryBytes, old.Keys
+		s.NodeID = old.NodeID
 		return s
+	}
+	if v := x.agent.Cluster; v != nil && v.Myself() != nil {
+		s.NodeID = v.Myself().ID
 	}
 	server := x.agent.Server
 	s.Offset, s.Version, s.ConfigHash = server.Offset, server.Version, x.agent.ConfigHash
@@ -194,6 +211,9 @@ func withoutFigures(s v1alpha1.RedisStatus) v1alpha1.RedisStatus {
 		if m.Lag != nil && *m.Lag > 0 {
 			*m.Lag = 0
 		}
+	}
+	for i := range s.Shards {
+		s.Shards[i].Keys, s.Shards[i].MemoryBytes = 0, 0
 	}
 	return s
 }

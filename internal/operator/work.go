@@ -32,6 +32,9 @@ func (c *redisController) work(ctx context.Context, r *v1alpha1.Redis, mem *memo
 	if err := c.givenSecret(ctx, r, mem); err != nil {
 		return doing{}, lookCalm, err
 	}
+	if r.Spec.Mode == v1alpha1.ModeCluster {
+		return c.workCluster(ctx, r, mem, o, live, token)
+	}
 	want := ptr.Deref(r.Spec.Replicas, 1)
 	next := size{replicas: want}
 	switch have := existing(o.members); {
@@ -223,7 +226,11 @@ func (c *redisController) restart(ctx context.Context, r *v1alpha1.Redis, mem *m
 	}
 	mem.deleted = ""
 	all := wanted
-	step := nextRestart(wanted, o.now)
+	next := nextRestart
+	if r.Spec.Mode == v1alpha1.ModeCluster {
+		next = nextShardRestart
+	}
+	step := next(wanted, o.now)
 	if step == (removal{}) {
 		all = o.sentinels
 		step = nextSentinelRestart(o.sentinels, o.now)

@@ -16,6 +16,11 @@ import (
 // after a crash of a whole node, and a shorter one would fence masters for hiccups of the API server.
 const leaseSeconds = 5
 
+// nodeTimeout is how long a node of mode Cluster must be silent before the others take it for failed. The death of a server,
+// which its agent sees at once, waits for nothing; this is for machines and networks that are lost. A master is not promoted again within
+// four times this.
+const nodeTimeout = 3 * time.Second
+
 // ConfigMap is what the agents of a Redis read: everything that may change without a restart of a pod. announce is
 // AgentConfig.Announce, which does not follow from the Redis alone.
 func ConfigMap(r *v1alpha1.Redis, announce map[string]string) (*corev1.ConfigMap, error) {
@@ -38,7 +43,7 @@ func AgentConfig(r *v1alpha1.Redis) v1alpha1.AgentConfig {
 		Redis:        r.Name,
 		UID:          string(r.UID),
 		Mode:         r.Spec.Mode,
-		Replicas:     ptr.Deref(r.Spec.Replicas, 1),
+		Replicas:     r.MemberCount(),
 		LeaseSeconds: leaseSeconds,
 		TokenSecret:  r.Name,
 		Config:       serverConfig(r),
@@ -56,6 +61,9 @@ func AgentConfig(r *v1alpha1.Redis) v1alpha1.AgentConfig {
 		if s.FailoverTimeout != nil {
 			c.FailoverTimeoutMS = s.FailoverTimeout.Milliseconds()
 		}
+	}
+	if r.Spec.Mode == v1alpha1.ModeCluster {
+		c.NodeTimeoutMS = nodeTimeout.Milliseconds()
 	}
 	if d := r.Spec.Durability; d != nil {
 		c.MinReplicasToWrite = ptr.Deref(d.MinReplicasToWrite, 0)

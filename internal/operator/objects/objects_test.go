@@ -63,7 +63,7 @@ func TestGolden(t *testing.T) {
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".redis.yaml"), func(t *testing.T) {
 			r := redis(t, file)
-			o := objects.Options{Replicas: *r.Spec.Replicas}
+			o := objects.Options{Replicas: r.MemberCount()}
 			if strings.Contains(file, "cluster") {
 				o.AgentImage = "redstart:v1"
 			}

@@ -15,10 +15,14 @@ const (
 	portRedis    = "redis"
 	portAgent    = "agent"
 	portSentinel = "sentinel"
+	portBus      = "bus"
 )
 
 // Services are those of a Redis: writes, reads, the members' names and, in mode Sentinel, the Sentinels.
 func Services(r *v1alpha1.Redis) []*corev1.Service {
+	if r.Spec.Mode == v1alpha1.ModeCluster {
+		return []*corev1.Service{AccessService(r), MembersService(r)}
+	}
 	all := []*corev1.Service{MasterService(r), ReplicasService(r), MembersService(r)}
 	if r.Spec.Mode == v1alpha1.ModeSentinel {
 		all = append(all, SentinelService(r))
@@ -52,6 +56,13 @@ func ReplicasService(r *v1alpha1.Redis) *corev1.Service {
 		role = v1alpha1.RoleMaster
 	}
 	return clientService(r, r.ReplicasServiceName(), role)
+}
+
+// AccessService leads a cluster's clients to any member that is ready: it tells them where every slot is.
+func AccessService(r *v1alpha1.Redis) *corev1.Service {
+	s := clientService(r, r.MasterServiceName(), v1alpha1.RoleMaster)
+	s.Spec.Selector = Selector(r, v1alpha1.ComponentMember)
+	return s
 }
 
 func clientService(r *v1alpha1.Redis, name string, role v1alpha1.Role) *corev1.Service {

@@ -25,10 +25,14 @@ const annotationTemplate = "redstart.dev/template"
 // StatefulSet is the members of a Redis. Its pods are replaced by the operator alone (OnDelete), replicas first and
 // the master last.
 func StatefulSet(r *v1alpha1.Redis, replicas int32, agentImage string) (*appsv1.StatefulSet, error) {
+	ports := []corev1.ContainerPort{containerPort(portRedis, v1alpha1.PortRedis), containerPort(portAgent, v1alpha1.PortAgent)}
+	if r.Spec.Mode == v1alpha1.ModeCluster {
+		ports = append(ports, containerPort(portBus, v1alpha1.PortBus))
+	}
 	s, err := statefulSet(r, r.Name, replicas, pod{
 		component:  v1alpha1.ComponentMember,
 		container:  portRedis,
-		ports:      []corev1.ContainerPort{containerPort(portRedis, v1alpha1.PortRedis), containerPort(portAgent, v1alpha1.PortAgent)},
+		ports:      ports,
 		resources:  r.Spec.Resources,
 		extras:     true,
 		agentImage: agentImage,
