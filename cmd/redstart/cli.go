@@ -79,6 +79,9 @@ func (a *app) redisCLI(ctx context.Context, c *client.Client, name, member strin
 	}
 	switch {
 	case err == nil:
+		if redis.Spec.Mode == v1alpha1.ModeCluster && member == "" {
+			command = append([]string{"-c"}, command...) // to whichever shard has the key
+		}
 		return a.runRedisCLI(ctx, program, address, password, command)
 	case len(command) == 0:
 		return errors.New("neither redis-cli nor valkey-cli is on PATH; install one (Debian: redis-tools), or give a command after --")

@@ -24,9 +24,13 @@ func newFailoverCommand(a *app) *cobra.Command {
 		Use:   "failover NAME",
 		Short: "Move the master to another member, planned, without losing a write",
 		Long: `Hands the role of master over to another member. Writers wait for some milliseconds; no acknowledged write is
-lost. If it cannot be done the old master stays master.`,
+lost. If it cannot be done the old master stays master.
+
+In mode Cluster every shard has a master: name the shard, or the replica that shall become master of its shard. There --force gives
+the slots of masters that are lost for good to replicas, without the votes of a majority; redstart status says what that would cost.`,
 		Example: `  redstart failover cache
-  redstart failover cache --to cache-2`,
+  redstart failover cache --to cache-2
+  redstart failover cache --shard 2`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if err := checkOutput(output, "table", "json"); err != nil {
 				return err
@@ -47,12 +51,17 @@ lost. If it cannot be done the old master stays master.`,
 			if output == "json" {
 				return writeJSON(a.out, done)
 			}
+			if done.From == "" {
+				fmt.Fprintf(a.out, "%s: %s\n", args[0], done.Message)
+				return nil
+			}
 			fmt.Fprintf(a.out, "%s: master moved from %s to %s in %d ms\n", args[0], done.From, done.To, done.Milliseconds)
 			return nil
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&request.To, "to", "", "`MEMBER` that shall become master (default: the best replica)")
+	f.StringVar(&request.Shard, "shard", "", "`SHARD` of mode Cluster whose master shall change, as redstart status numbers them")
 	f.BoolVar(&request.Force, "force", false, "take a member that has missed writes too; they are lost")
 	f.DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait for the answer")
 	f.StringVarP(&output, "output", "o", "table", "`FORMAT`: table or json")
@@ -64,6 +73,12 @@ func handOver(ctx context.Context, c *client.Client, name string, request v1alph
 	redis, err := c.Redis(ctx, name)
 	if err != nil {
 		return nil, err
+	}
+	if redis.Spec.Mode == v1alpha1.ModeCluster && request.To == "" && request.Shard == "" && !request.Force {
+		return nil, usagef("Redis %s has a master in every shard; name one: --shard N or --to MEMBER", name)
+	}
+	if redis.Spec.Mode != v1alpha1.ModeCluster && request.Shard != "" {
+		return nil, usagef("Redis %s is of mode %s, which has no shards; leave --shard out", name, redis.Spec.Mode)
 	}
 	if request.To != "" {
 		if _, err := redisMember(ctx, c, redis, request.To); err != nil {
@@ -125,7 +140,7 @@ func handOver(ctx context.Context, c *client.Client, name string, request v1alph
 func awaitMaster(ctx context.Context, f *client.Follower, name string, force bool) error {
 	for ; ctx.Err() == nil; f.Wait(ctx) {
 		for _, r := range client.All[v1alpha1.Redis](f, client.Redises) {
-			if r.Name == name && (force || r.Status.Master != "" && r.Status.Phase != v1alpha1.PhaseFailingOver) {
+			if r.Name == name && (force || r.Spec.Mode == v1alpha1.ModeCluster || r.Status.Master != "" && r.Status.Phase != v1alpha1.PhaseFailingOver) {
 				return nil
 			}
 		}

@@ -35,6 +35,7 @@ type redisSummary struct {
 	Mode               string   `json:"mode"`
 	Version            string   `json:"version,omitempty"`
 	Master             string   `json:"master"`
+	Shards             int      `json:"shards,omitempty"`
 	Ready              string   `json:"ready"`
 	Write              string   `json:"write,omitempty"`
 	Read               string   `json:"read,omitempty"`
@@ -58,7 +59,7 @@ func summarize(ctx context.Context, c *client.Client) (*summary, error) {
 	}
 	for _, r := range redises {
 		line := redisSummary{
-			Name: r.Name, Mode: string(r.Spec.Mode), Master: r.Status.Master, Ready: r.Status.Ready,
+			Name: r.Name, Mode: string(r.Spec.Mode), Master: r.Status.Master, Ready: r.Status.Ready, Shards: len(r.Status.Shards),
 			Version: strings.TrimSpace(r.Status.Engine + " " + r.Status.Version),
 		}
 		if e := r.Status.Endpoints; e != nil {
@@ -127,8 +128,15 @@ func (s *summary) print(w io.Writer, redstart string, background bool) {
 		fmt.Fprintf(w, "  %-12s %s\n", "metrics", s.GatewayMetrics)
 	}
 	for _, r := range s.Redises {
-		fmt.Fprintf(w, "  %-12s %s, mode %s, %s ready, master %s\n", r.Name, r.Version, r.Mode, r.Ready, r.Master)
-		if r.Write != "" {
+		about := "master " + r.Master
+		if r.Mode == string(v1alpha1.ModeCluster) {
+			about = fmt.Sprintf("%d shards", r.Shards)
+		}
+		fmt.Fprintf(w, "  %-12s %s, mode %s, %s ready, %s\n", r.Name, r.Version, r.Mode, r.Ready, about)
+		switch {
+		case r.Mode == string(v1alpha1.ModeCluster):
+			fmt.Fprintf(w, "    %-10s %s\n", "cluster", r.Write)
+		case r.Write != "":
 			fmt.Fprintf(w, "    %-10s %s\n", "writes", r.Write)
 		}
 		if r.Read != "" {
@@ -144,7 +152,11 @@ func (s *summary) print(w io.Writer, redstart string, background bool) {
 		name := s.Redises[0].Name
 		fmt.Fprintf(w, "  %s status %s\n", redstart, name)
 		fmt.Fprintf(w, "  %s cli %s -- SET greeting hello\n", redstart, name)
-		fmt.Fprintf(w, "  %s failover %s\n", redstart, name)
+		if s.Redises[0].Mode == string(v1alpha1.ModeCluster) {
+			fmt.Fprintf(w, "  %s failover %s --shard 1\n", redstart, name)
+		} else {
+			fmt.Fprintf(w, "  %s failover %s\n", redstart, name)
+		}
 	}
 	fmt.Fprintf(w, "  %s get pods -L redis-role\n", redstart)
 	if background {

@@ -112,6 +112,9 @@ func redisItem(item Item, w World, t Target) Item {
 			case c.Status == "True":
 				item.State = Ready
 				item.Detail = "master " + r.Status.Master
+				if r.Spec.Mode == v1alpha1.ModeCluster {
+					item.Detail = fmt.Sprintf("%d shards", len(r.Status.Shards))
+				}
 			default:
 				item.Message = c.Message
 			}

@@ -50,11 +50,16 @@ type branch struct {
 
 func branchesOf(r *v1alpha1.Redis, now time.Time) []branch {
 	s := r.Status
-	members := branch{title: strings.TrimSpace("members " + s.Ready)}
-	for _, m := range s.Members {
-		members.rows = append(members.rows, memberRow(m))
+	var out []branch
+	if r.Spec.Mode == v1alpha1.ModeCluster {
+		out = shardBranches(s)
+	} else {
+		members := branch{title: strings.TrimSpace("members " + s.Ready)}
+		for _, m := range s.Members {
+			members.rows = append(members.rows, memberRow(m))
+		}
+		out = []branch{members}
 	}
-	out := []branch{members}
 	if len(s.Sentinels) > 0 {
 		b := branch{title: "sentinels"}
 		for _, x := range s.Sentinels {
@@ -64,7 +69,11 @@ func branchesOf(r *v1alpha1.Redis, now time.Time) []branch {
 	}
 	if e := s.Endpoints; e != nil {
 		b := branch{title: "services"}
-		b.rows = append(b.rows, []string{"write", e.Write})
+		if r.Spec.Mode == v1alpha1.ModeCluster {
+			b.rows = append(b.rows, []string{"cluster", e.Write})
+		} else {
+			b.rows = append(b.rows, []string{"write", e.Write})
+		}
 		if e.Read != "" {
 			b.rows = append(b.rows, []string{"read", e.Read})
 		}
