@@ -123,6 +123,7 @@ func (a ClusterAddSlots) String() string { return fmt.Sprintf("give %s slots %s"
 func (a ClusterReplicate) String() string {
 	return fmt.Sprintf("make %s a replica of %s", a.At, a.Master)
 }
+
 func (a ClusterForget) String() string { return fmt.Sprintf("%s forgets node %s", a.At, short(a.ID)) }
 func (a ClusterReset) String() string  { return fmt.Sprintf("take %s out of its shard", a.At) }
 func (a ClusterElect) String() string {
