@@ -27,8 +27,21 @@ func (c *redisController) workCluster(ctx context.Context, r *v1alpha1.Redis, me
 	seen := observeCluster(r, *o, live)
 	seen.Migrating = mem.migration.running()
 	step := plan.DecideCluster(seen)
-	if err := c.applyAll(ctx, r, mem, live, int32(step.Members)); err != nil {
+	grow, err := c.grow(ctx, r, mem, live.members)
+	if err != nil {
 		return doing{}, lookBusy, err
+	}
+	o.unserved = c.unserved(r, mem)
+	if err := c.applyAll(ctx, r, mem, o, live, int32(step.Members), grow); err != nil {
+		return doing{}, lookBusy, err
+	}
+	monitor, err := c.podMonitor(ctx, r, mem)
+	if err != nil {
+		return doing{}, lookBusy, err
+	}
+	o.unserved = append(o.unserved, monitor...)
+	if grow.remake {
+		return doing{reason: v1alpha1.ReasonStorageGrowing, message: "the StatefulSet is made anew around its pods"}, lookNext, c.remake(ctx, live.members)
 	}
 	if live.members != nil && step.Members != seen.Have {
 		c.events.Eventf(r, corev1.EventTypeNormal, v1alpha1.EventScaled, "from %d to %d members", seen.Have, step.Members)

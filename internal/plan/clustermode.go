@@ -199,7 +199,7 @@ func (c *clusterDecider) form() bool {
 		return false
 	}
 	if down := c.notUp(); len(down) > 0 {
-		return c.step(ClusterWaiting, "the cluster is formed when all members are up; waiting for %s", list(down))
+		return c.step(ClusterWaiting, "the cluster is formed when all members are up; waiting for %s", fewOf(down))
 	}
 	var members []*ClusterMember
 	for i := range c.Members {
@@ -280,7 +280,7 @@ func (c *clusterDecider) join() bool {
 	if len(joining) == 0 {
 		return false
 	}
-	return c.step(ClusterJoining, "%s joins", list(joining))
+	return c.step(ClusterJoining, "%s joins", fewOf(joining))
 }
 
 // migrationRuns leaves everything but lost masters and joining alone while slots move.
@@ -316,13 +316,13 @@ func (c *clusterDecider) unowned() bool {
 // missing waits for wanted members that are not there, at the very end: nothing else waits for them.
 func (c *clusterDecider) missing() bool {
 	if down := c.notUp(); len(down) > 0 {
-		return c.step(ClusterWaiting, "waiting for %s", list(down))
+		return c.step(ClusterWaiting, "waiting for %s", fewOf(down))
 	}
 	return false
 }
 
-// list names a few of many.
-func list(names []string) string {
+// fewOf names a few of many.
+func fewOf(names []string) string {
 	if len(names) > 4 {
 		return fmt.Sprintf("%s and %d more", strings.Join(names[:4], ", "), len(names)-4)
 	}

@@ -47,13 +47,13 @@ func (c *clusterDecider) election() bool {
 		return c.step(ClusterElecting, "replicas take over from lost masters")
 	case len(c.d.Lost) > 0 && !majority && !c.Force:
 		return c.step(ClusterBlocked, "%d of %d masters are lost, so no majority is left to elect others; if they cannot come back: "+
-			"redstart failover NAME --force. %s", lost, len(masters), list(c.d.Lost))
+			"redstart failover NAME --force. %s", lost, len(masters), fewOf(c.d.Lost))
 	case len(c.d.Lost) > 0 && !c.Force && !c.Ephemeral:
-		return c.step(ClusterBlocked, "%s. If its volume cannot be brought back: redstart failover NAME --force", list(c.d.Lost))
+		return c.step(ClusterBlocked, "%s. If its volume cannot be brought back: redstart failover NAME --force", fewOf(c.d.Lost))
 	case len(c.d.Lost) > 0:
 		return c.giveUp()
 	case len(waits) > 0 && !majority:
-		return c.step(ClusterWaiting, "%d of %d masters are not up; %s", lost, len(masters), list(waits))
+		return c.step(ClusterWaiting, "%d of %d masters are not up; %s", lost, len(masters), fewOf(waits))
 	}
 	return false
 }
@@ -72,9 +72,9 @@ func (c *clusterDecider) giveUp() bool {
 		}
 	}
 	if len(c.d.Actions) == 0 {
-		return c.step(ClusterWaiting, "%s", list(c.d.Lost))
+		return c.step(ClusterWaiting, "%s", fewOf(c.d.Lost))
 	}
-	return c.step(ClusterForgetting, "%s", list(c.d.Lost))
+	return c.step(ClusterForgetting, "%s", fewOf(c.d.Lost))
 }
 
 // candidate is the replica that has most of a lost master's data, nil when none is up.
@@ -127,7 +127,7 @@ func (c *clusterDecider) forget() bool {
 	if len(names) == 0 {
 		return false
 	}
-	return c.step(ClusterForgetting, "no member is node %s any more", list(names))
+	return c.step(ClusterForgetting, "no member is node %s any more", fewOf(names))
 }
 
 // forgetNode makes every member that knows a node forget it, all in one go: they would tell it to each other again.

@@ -67,7 +67,7 @@ func (c *clusterDecider) replicas() bool {
 	if len(c.d.Actions) == 0 {
 		return false
 	}
-	return c.step(ClusterReplicating, "%s", list(describe(c.d.Actions)))
+	return c.step(ClusterReplicating, "%s", fewOf(describe(c.d.Actions)))
 }
 
 func describe(actions []ClusterAction) []string {

@@ -20,12 +20,14 @@ const (
 
 // Services are those of a Redis: writes, reads, the members' names and, in mode Sentinel, the Sentinels.
 func Services(r *v1alpha1.Redis) []*corev1.Service {
-	if r.Spec.Mode == v1alpha1.ModeCluster {
-		return []*corev1.Service{AccessService(r), MembersService(r)}
-	}
-	all := []*corev1.Service{MasterService(r), ReplicasService(r), MembersService(r)}
-	if r.Spec.Mode == v1alpha1.ModeSentinel {
-		all = append(all, SentinelService(r))
+	var all []*corev1.Service
+	switch r.Spec.Mode {
+	case v1alpha1.ModeCluster:
+		all = []*corev1.Service{AccessService(r), MembersService(r)}
+	case v1alpha1.ModeSentinel:
+		all = []*corev1.Service{MasterService(r), ReplicasService(r), MembersService(r), SentinelService(r)}
+	default:
+		all = []*corev1.Service{MasterService(r), ReplicasService(r), MembersService(r)}
 	}
 	if c := r.Spec.Service; c != nil {
 		for _, s := range all {
