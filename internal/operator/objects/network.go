@@ -24,11 +24,16 @@ func NetworkPolicy(r *v1alpha1.Redis, operatorNamespace string) *networkingv1.Ne
 	if r.Spec.Mode == v1alpha1.ModeSentinel {
 		server = append(server, v1alpha1.PortSentinel)
 	}
+	between, operator := append(server[:len(server):len(server)], v1alpha1.PortAgent), []int32{v1alpha1.PortAgent}
+	if r.Spec.Mode == v1alpha1.ModeCluster {
+		// The members speak over the cluster bus, and the operator tells the servers what to do.
+		between, operator = append(between, v1alpha1.PortBus), append(operator, v1alpha1.PortRedis)
+	}
 	rules := []networkingv1.NetworkPolicyIngressRule{
 		ingress([]networkingv1.NetworkPolicyPeer{{PodSelector: &metav1.LabelSelector{
 			MatchLabels: map[string]string{v1alpha1.LabelName: r.Name},
-		}}}, append(server[:len(server):len(server)], v1alpha1.PortAgent)...),
-		ingress([]networkingv1.NetworkPolicyPeer{operatorPeer(operatorNamespace)}, v1alpha1.PortAgent),
+		}}}, between...),
+		ingress([]networkingv1.NetworkPolicyPeer{operatorPeer(operatorNamespace)}, operator...),
 	}
 	// A rule without peers would let everybody in.
 	if len(s.AllowFrom) > 0 {
