@@ -121,6 +121,7 @@ type handoverRun struct {
 	pauseEnd time.Duration
 	term     int64
 	history  v1alpha1.ServerStatus // of this server, after the pause
+	labelled chan error            // how it went to take the label off this pod, once that was begun; of capacity 1
 	err      error
 }
 
@@ -209,6 +210,9 @@ func (m *member) handoverStep(ctx context.Context, h *handoverRun, step plan.Han
 	case plan.HandoverMove:
 		return m.move(ctx, h)
 	case plan.HandoverFollow:
+		// Writers wait, so the label goes while the candidate opens, and the candidate finds it gone.
+		h.labelled = make(chan error, 1)
+		m.working.Go(func() { h.labelled <- m.setRole(ctx, m.opts.Name, v1alpha1.RoleReplica) })
 		return done(m.client.FollowFenced(short, h.to.Address))
 	case plan.HandoverTakeover:
 		long, cancel := context.WithTimeout(ctx, takeoverTime)
@@ -220,8 +224,16 @@ func (m *member) handoverStep(ctx context.Context, h *handoverRun, step plan.Han
 	case plan.HandoverFinish:
 		m.opened = false
 		m.decided.Role = v1alpha1.RoleReplica
-		err := m.setRole(ctx, m.opts.Name, v1alpha1.RoleReplica)
-		return done(errors.Join(err, m.client.KillClients(short), m.client.Unpause(short)))
+		// The label first: who is disconnected must not come back to this member. But no API that hangs keeps writers waiting.
+		var err error
+		select {
+		case err = <-h.labelled:
+		case <-short.Done():
+			err = errors.New("the label of a master is not off yet")
+		}
+		free, cancel := context.WithTimeout(ctx, actionTime)
+		defer cancel()
+		return done(errors.Join(err, m.client.KillClients(free), m.client.Unpause(free)))
 	case plan.HandoverUndo:
 		if m.fenced {
 			return done(m.unfence(short, m.authorityEnd()))
