@@ -63,6 +63,8 @@ func newClusterCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cluster",
 		Short: "Look at a Redis Cluster, ours or any other",
+		Example: `  redstart cluster check cache
+  redstart cluster check --addr 10.0.0.1:6379`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usagef("unknown command %q; expected redstart cluster check", args[0])
