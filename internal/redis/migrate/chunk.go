@@ -54,6 +54,11 @@ func (r *run) move(ctx context.Context, source, target *node, slots []int) error
 		return err
 	}
 	f := flow{source: source, target: target, run: runIDIn(r.cluster.Views(), source.id)}
+	if orphans := ownerless(r.cluster.Views(), target.id, slots); len(orphans) > 0 {
+		if err := setSlots(ctx, target, orphans, redis.SlotNode, source.id); err != nil {
+			return err
+		}
+	}
 	// IMPORTING comes first: once the source is MIGRATING, it sends clients to the target, which must let them in.
 	if err := setSlots(ctx, target, slots, redis.SlotImporting, source.id); err != nil {
 		return err

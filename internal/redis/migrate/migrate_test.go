@@ -492,3 +492,27 @@ func TestMigrateRefuses(t *testing.T) {
 		t.Errorf("a cluster that is not there: %v", err)
 	}
 }
+
+// TestTargetWithoutOwner: the source was failed over and came back as a replica while a target was importing from it. The
+// target is left with nobody as owner of the slots, and would refuse their keys for ever.
+func TestTargetWithoutOwner(t *testing.T) {
+	nodes := formThree(t, nil, 0)
+	client := clusterClient(t, nodes, "")
+	fill(t, client, 2_000)
+	target := goredis.NewClient(&goredis.Options{Addr: nodes[2].Addr})
+	defer target.Close()
+	for slot := range 64 {
+		if err := nodes[2].ClusterSetSlot(t.Context(), slot, "IMPORTING", nodes[0].ID); err != nil {
+			t.Fatal(err)
+		}
+		if err := target.Do(t.Context(), "CLUSTER", "DELSLOTS", slot).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	moves := []v1alpha1.SlotMove{{From: nodes[0].ID, To: nodes[2].ID, Slots: v1alpha1.SlotSet{{First: 0, Last: 63}}}}
+	if report, err := migrate.Migrate(t.Context(), connect(t, nodes, migrate.Credentials{}), moves, migrate.Options{Patience: 5 * time.Second}); err != nil {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	checkOwners(t, nodes, moves)
+	checkFill(t, client, 2_000)
+}

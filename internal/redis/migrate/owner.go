@@ -25,6 +25,24 @@ func OwnerIn(views []View, slot int) string {
 	return owner
 }
 
+// ownerless are those of slots that have no owner as far as the node id knows, which refuses keys of them then. A node takes
+// no news of a slot that it is importing (clusterUpdateSlotsConfigWith): where the old owner was failed over and came
+// back as a replica meanwhile, nobody is left, until it is told.
+func ownerless(views []View, id string, slots []int) []int {
+	var out []int
+	for _, v := range views {
+		if v.ID != id || v.Err != nil {
+			continue
+		}
+		for _, slot := range slots {
+			if v.View.Owner(slot) == "" {
+				out = append(out, slot)
+			}
+		}
+	}
+	return out
+}
+
 // successor is the master that the node id is, or that has taken over from it.
 func (c *Cluster) successor(id string) (*node, error) {
 	next, err := successorIn(c.Views(), id)
