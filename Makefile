@@ -7,6 +7,7 @@ IMAGE   ?= redstart:$(VERSION)
 PLATFORMS ?= linux/amd64,linux/arm64
 SEEDS   ?= 10000
 BENCH   ?= .
+SCENARIOS ?= all
 GOFUMPT := go tool -modfile=tools/go.mod gofumpt
 LINTER  := go tool -modfile=tools/lint/go.mod golangci-lint
 SOURCES  = $$(git ls-files -co --exclude-standard '*.go' | grep -v zz_generated)
@@ -30,9 +31,17 @@ test: .go .test-tools build ## Run all tests, against real redis-servers
 	go vet ./...
 	hack/test.sh
 
-.PHONY: e2e
-e2e: .go .redis-server build ## Run the end-to-end scenarios on the embedded cluster, printing write gaps and losses
+.PHONY: scenarios
+scenarios: .go .redis-server build ## Run the end-to-end scenarios on the embedded cluster, printing write gaps and losses
 	go test -count=1 -timeout 30m -v ./test/e2e/...
+
+.PHONY: e2e
+e2e: .go ## Run them, and those that break nodes, on a real Kubernetes: $KUBECONFIG, or three nodes on this machine (SCENARIOS=core: the shortest)
+	hack/e2e.sh -scenarios=$(SCENARIOS)
+
+.PHONY: kubelab
+kubelab: .go ## Build bin/kubelab, which runs a real Kubernetes on this machine
+	go build -C test/kubelab -o $(CURDIR)/bin/kubelab .
 
 .PHONY: simulate
 simulate: .go ## Run the planner against SEEDS random fault schedules

@@ -2,19 +2,15 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
+	"flag"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -25,28 +21,69 @@ import (
 	"redstart.dev/redstart/api/v1alpha1"
 )
 
-// cluster is the system under test: bin/redstart up, as a user starts it, and a client of its API.
-type cluster struct {
-	client.Client
-	config   *rest.Config
-	binary   string
-	stateDir string
+var backendName = flag.String("backend", "embedded", "where to run: embedded (redstart up) or kubernetes (the cluster of $KUBECONFIG)")
+
+// need is what a scenario asks of the cluster that it runs on.
+type need string
+
+const (
+	// needEmbedded: redstart up, with its files and addresses on this machine.
+	needEmbedded need = "the embedded cluster"
+	// needKubernetes: a real cluster, where the operator runs in a pod.
+	needKubernetes need = "a real Kubernetes"
+	// needProcesses: signals to the processes in a pod.
+	needProcesses need = "signals to processes in pods"
+	// needNodes: nodes that can be powered off and on.
+	needNodes need = "nodes to power off"
+	// needPartition: networks that can be cut.
+	needPartition need = "networks to cut"
+	// needDisks: the files of a member's volume.
+	needDisks need = "files of volumes"
+)
+
+// backend is a kind of cluster that the suite runs on.
+type backend interface {
+	// kubeconfig is the path of a kubeconfig of an administrator.
+	kubeconfig() string
+	// flags tell the command line which cluster is meant.
+	flags() []string
+	// has tells whether the cluster offers what a scenario needs.
+	has(need) bool
+	// process is a process of a pod as this machine numbers it.
+	process(podUID string, pid int) (int, error)
+	// volume is the directory of a claim on this machine.
+	volume(ctx context.Context, c client.Client, namespace, claim string) (string, error)
+	// stop takes down what the suite started.
+	stop() error
 }
 
-var backend struct {
+// cluster is the system under test: a backend, a client of its API, and the command line that is tested with it.
+type cluster struct {
+	client.Client
+	backend
+	config *rest.Config
+	binary string
+}
+
+var shared struct {
 	once sync.Once
 	c    *cluster
 	err  error
 }
 
-// theCluster starts "redstart up" once for the whole run.
-func theCluster(t *testing.T) *cluster {
+// theCluster starts the backend once for the whole run. The test is skipped where the backend lacks what it needs.
+func theCluster(t *testing.T, needs ...need) *cluster {
 	t.Helper()
-	backend.once.Do(func() { backend.c, backend.err = startCluster() })
-	if backend.err != nil {
-		t.Fatal(backend.err)
+	shared.once.Do(func() { shared.c, shared.err = startCluster() })
+	if shared.err != nil {
+		t.Fatal(shared.err)
 	}
-	return backend.c
+	for _, n := range needs {
+		if !shared.c.has(n) {
+			t.Skipf("skipped: it needs %s", n)
+		}
+	}
+	return shared.c
 }
 
 func startCluster() (*cluster, error) {
@@ -54,14 +91,32 @@ func startCluster() (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{stateDir: dir}
-	if c.binary, err = redstartBinary(dir); err != nil {
+	binary, err := redstartBinary(dir)
+	if err != nil {
 		return nil, err
 	}
-	if out, err := c.redstart("up", "-d"); err != nil {
-		return nil, fmt.Errorf("redstart up -d: %w\n%s", err, out)
+	c := &cluster{binary: binary}
+	switch *backendName {
+	case "embedded":
+		c.backend = &embedded{dir: dir, binary: binary}
+		if out, err := c.redstart("up", "-d"); err != nil {
+			return nil, fmt.Errorf("redstart up -d: %w\n%s", err, out)
+		}
+		return c, c.connect()
+	case "kubernetes":
+		return c, startKubernetes(c, dir)
 	}
-	return c, c.connect()
+	return nil, fmt.Errorf("-backend %s: expected embedded or kubernetes", *backendName)
+}
+
+// stopBackend ends what theCluster started.
+func stopBackend() {
+	if shared.c == nil || shared.c.backend == nil {
+		return
+	}
+	if err := shared.c.stop(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
 }
 
 // redstartBinary is $REDSTART_BIN, or a fresh build.
@@ -92,282 +147,43 @@ func (c *cluster) connect() error {
 	return err
 }
 
-func (c *cluster) kubeconfig() string { return filepath.Join(c.stateDir, "kubeconfig") }
-
 // redstart runs the command line under test, bounded.
 func (c *cluster) redstart(args ...string) (string, error) {
+	return runRedstart(c.binary, append(c.flags(), args...)...)
+}
+
+func runRedstart(binary string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, c.binary, append([]string{"--state-dir", c.stateDir}, args...)...)
-	out, err := cmd.CombinedOutput()
+	out, err := exec.CommandContext(ctx, binary, args...).CombinedOutput()
 	return string(out), err
 }
 
-func stopBackend() {
-	c := backend.c
-	if c == nil {
-		return
+// embedded is "redstart up" with a state directory of its own, as a user starts it.
+type embedded struct{ dir, binary string }
+
+// embeddedIn is a cluster in a directory that is not started yet.
+func embeddedIn(binary, dir string) *cluster {
+	return &cluster{binary: binary, backend: &embedded{dir: dir, binary: binary}}
+}
+
+func (e *embedded) kubeconfig() string { return filepath.Join(e.dir, "kubeconfig") }
+func (e *embedded) flags() []string    { return []string{"--state-dir", e.dir} }
+
+func (e *embedded) has(n need) bool {
+	return n == needEmbedded || n == needProcesses || n == needDisks
+}
+
+// process: pods are processes of this machine.
+func (e *embedded) process(_ string, pid int) (int, error) { return pid, nil }
+
+func (e *embedded) volume(_ context.Context, _ client.Client, namespace, claim string) (string, error) {
+	return filepath.Join(e.dir, "volumes", namespace, claim), nil
+}
+
+func (e *embedded) stop() error {
+	if out, err := runRedstart(e.binary, append(e.flags(), "down")...); err != nil {
+		return fmt.Errorf("redstart down: %w\n%s", err, out)
 	}
-	if out, err := c.redstart("down"); err != nil {
-		fmt.Fprintf(os.Stderr, "redstart down: %v\n%s\n", err, out)
-		return
-	}
-	_ = os.RemoveAll(c.stateDir)
-}
-
-// instance is one Redis of the cluster, under test.
-type instance struct {
-	t *testing.T
-	*cluster
-	name, namespace string
-	password, token string
-}
-
-// create makes a Redis in a namespace of its own and waits until it is ready.
-func (c *cluster) create(t *testing.T, spec v1alpha1.RedisSpec) *instance {
-	t.Helper()
-	in := c.createIn(t, c.namespace(t), "cache", spec)
-	in.dumpIfFailed()
-	return in
-}
-
-// namespace makes one for the test. Everything in it goes with the test.
-func (c *cluster) namespace(t *testing.T) string {
-	t.Helper()
-	ctx := context.Background()
-	ns := &corev1.Namespace{}
-	ns.GenerateName = "e2e-"
-	if err := c.Create(ctx, ns); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Delete(ctx, ns); err != nil {
-			t.Error(err)
-		}
-		eventually(t, 2*time.Minute, "namespace "+ns.Name+" to be gone", func(ctx context.Context) bool {
-			pods := &corev1.PodList{}
-			return c.List(ctx, pods, client.InNamespace(ns.Name)) == nil && len(pods.Items) == 0
-		})
-	})
-	return ns.Name
-}
-
-func (c *cluster) createIn(t *testing.T, namespace, name string, spec v1alpha1.RedisSpec) *instance {
-	t.Helper()
-	r := &v1alpha1.Redis{Spec: spec}
-	r.Name, r.Namespace = name, namespace
-	if err := c.Create(context.Background(), r); err != nil {
-		t.Fatal(err)
-	}
-	return c.instance(t, namespace, name)
-}
-
-// instance waits until a Redis is ready.
-func (c *cluster) instance(t *testing.T, namespace, name string) *instance {
-	t.Helper()
-	in := &instance{t: t, cluster: c, name: name, namespace: namespace}
-	in.waitReady()
-	secret := &corev1.Secret{}
-	if err := c.Get(context.Background(), in.key(name), secret); err != nil {
-		t.Fatal(err)
-	}
-	in.password = string(secret.Data[v1alpha1.SecretKeyPassword])
-	in.token = string(secret.Data[v1alpha1.SecretKeyAgentToken])
-	return in
-}
-
-func (in *instance) key(name string) client.ObjectKey {
-	return client.ObjectKey{Namespace: in.namespace, Name: name}
-}
-
-// redis reads the object; errors make it look empty, so that a waiting caller goes on waiting.
-func (in *instance) redis(ctx context.Context) *v1alpha1.Redis {
-	r := &v1alpha1.Redis{}
-	if in.Get(ctx, in.key(in.name), r) != nil {
-		return &v1alpha1.Redis{}
-	}
-	return r
-}
-
-func (in *instance) waitReady() {
-	in.t.Helper()
-	eventually(in.t, 2*time.Minute, in.namespace+"/"+in.name+" to be ready", func(ctx context.Context) bool {
-		r := in.redis(ctx)
-		if r.Status.Phase != v1alpha1.PhaseReady || r.Status.ObservedGeneration != r.Generation {
-			return false
-		}
-		pods := &corev1.PodList{}
-		if in.List(ctx, pods, client.InNamespace(in.namespace), client.MatchingLabels{v1alpha1.LabelName: in.name}) != nil {
-			return false
-		}
-		masters, want := 0, *r.Spec.Replicas
-		if r.Spec.Mode == v1alpha1.ModeSentinel {
-			want += *r.Spec.Sentinel.Replicas
-		}
-		for _, p := range pods.Items {
-			if !podReady(&p) {
-				return false
-			}
-			if p.Labels[v1alpha1.LabelRole] == string(v1alpha1.RoleMaster) {
-				masters++
-			}
-		}
-		return masters == 1 && len(pods.Items) == int(want)
-	})
-}
-
-func podReady(p *corev1.Pod) bool {
-	for _, c := range p.Status.Conditions {
-		if c.Type == corev1.PodReady {
-			return c.Status == corev1.ConditionTrue && p.DeletionTimestamp == nil
-		}
-	}
-	return false
-}
-
-// service is the address of one of the Redis' Services.
-func (in *instance) service(name string, port int32) string {
-	in.t.Helper()
-	s := &corev1.Service{}
-	if err := in.Get(context.Background(), in.key(name), s); err != nil {
-		in.t.Fatal(err)
-	}
-	return v1alpha1.ServiceAddress(s, port)
-}
-
-func (in *instance) writes() dialer {
-	return direct(in.service(in.name, v1alpha1.PortRedis), in.password)
-}
-
-func (in *instance) reads() dialer {
-	return direct(in.service(in.name+"-replicas", v1alpha1.PortRedis), in.password)
-}
-
-func (in *instance) pods(ctx context.Context, component string) []corev1.Pod {
-	pods := &corev1.PodList{}
-	if in.List(ctx, pods, client.InNamespace(in.namespace),
-		client.MatchingLabels{v1alpha1.LabelName: in.name, v1alpha1.LabelComponent: component}) != nil {
-		return nil
-	}
-	return pods.Items
-}
-
-// addresses is where each member's redis-server is now.
-func (in *instance) addresses() map[string]string {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	m := map[string]string{}
-	for _, p := range in.pods(ctx, v1alpha1.ComponentMember) {
-		if a := v1alpha1.PodAddress(&p, v1alpha1.PortRedis); a != "" {
-			m[p.Name] = a
-		}
-	}
-	return m
-}
-
-// master is the pod that carries the label of a master.
-func (in *instance) master() string {
-	in.t.Helper()
-	var name string
-	eventually(in.t, time.Minute, "a pod labelled master", func(ctx context.Context) bool {
-		for _, p := range in.pods(ctx, v1alpha1.ComponentMember) {
-			if p.Labels[v1alpha1.LabelRole] == string(v1alpha1.RoleMaster) && p.DeletionTimestamp == nil {
-				name = p.Name
-				return true
-			}
-		}
-		return false
-	})
-	return name
-}
-
-// status asks an agent, as the operator does.
-func (in *instance) status(pod string) (v1alpha1.AgentStatus, error) {
-	var s v1alpha1.AgentStatus
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	p := &corev1.Pod{}
-	if err := in.Get(ctx, in.key(pod), p); err != nil {
-		return s, err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+v1alpha1.PodAddress(p, v1alpha1.PortAgent)+"/status", nil)
-	if err != nil {
-		return s, err
-	}
-	req.Header.Set("Authorization", "Bearer "+in.token)
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return s, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
-		return s, fmt.Errorf("status of %s: %s", pod, resp.Status)
-	}
-	return s, json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&s)
-}
-
-// serverPID is the process of a member's redis-server.
-func (in *instance) serverPID(pod string) int {
-	in.t.Helper()
-	s, err := in.status(pod)
-	if err != nil || s.Server.PID == 0 {
-		in.t.Fatalf("process of the server of %s: %d, %v", pod, s.Server.PID, err)
-	}
-	return s.Server.PID
-}
-
-// agentPID is the parent of a member's redis-server.
-func (in *instance) agentPID(pod string) int {
-	in.t.Helper()
-	return parent(in.t, in.serverPID(pod))
-}
-
-func (in *instance) kill(pid int) { signalPID(in.t, pid, syscall.SIGKILL) }
-
-func (in *instance) deletePods(component string) {
-	in.t.Helper()
-	if err := in.DeleteAllOf(context.Background(), &corev1.Pod{}, client.InNamespace(in.namespace),
-		client.MatchingLabels{v1alpha1.LabelName: in.name, v1alpha1.LabelComponent: component}); err != nil {
-		in.t.Fatal(err)
-	}
-}
-
-func (in *instance) update(change func(*v1alpha1.Redis)) {
-	in.t.Helper()
-	r := in.redis(context.Background())
-	base := r.DeepCopy()
-	change(r)
-	if err := in.Patch(context.Background(), r, client.MergeFrom(base)); err != nil {
-		in.t.Fatal(err)
-	}
-}
-
-// dumpIfFailed dumps, when the test ends, what a failed one left.
-func (in *instance) dumpIfFailed() {
-	in.t.Cleanup(func() {
-		if in.t.Failed() {
-			in.dump()
-		}
-	})
-}
-
-// dump tells what a failed scenario left, for the reader of the log.
-func (in *instance) dump() {
-	if out, err := in.redstart("-n", in.namespace, "status"); err == nil {
-		in.t.Log("redstart status:\n" + out)
-	}
-	if out, err := in.redstart("-n", in.namespace, "get", "pods", "-L", "redis-role", "-o", "wide"); err == nil {
-		in.t.Log("pods:\n" + out)
-	}
-	for _, component := range []string{v1alpha1.ComponentMember, v1alpha1.ComponentSentinel} {
-		for _, p := range in.pods(context.Background(), component) {
-			if s, err := in.status(p.Name); err == nil {
-				b, _ := json.Marshal(s)
-				in.t.Log(p.Name, string(b))
-			}
-			if out, err := in.redstart("-n", in.namespace, "logs", p.Name, "--tail", "60"); err == nil {
-				in.t.Log("log of " + p.Name + ":\n" + out)
-			}
-		}
-	}
+	return os.RemoveAll(e.dir)
 }

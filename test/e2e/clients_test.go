@@ -17,7 +17,8 @@ var sentinelClientPython string
 // TestSentinelClients finds the master through the Sentinels with go-redis and redis-py, with passwords on, before and
 // after a failover.
 func TestSentinelClients(t *testing.T) {
-	in := theCluster(t).create(t, redisSpec(v1alpha1.ModeSentinel))
+	beyondCore(t)
+	in := theCluster(t, needProcesses).create(t, redisSpec(v1alpha1.ModeSentinel))
 	in.waitSettled()
 	sentinels := in.redis(context.Background()).Status.Endpoints.Sentinels
 	if len(sentinels) == 0 {

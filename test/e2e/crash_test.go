@@ -14,12 +14,14 @@ import (
 
 // TestCrash kills "redstart up" itself: no process may outlive it, and the next start goes on with the data.
 func TestCrash(t *testing.T) {
+	onlyEmbedded(t)
 	dir := t.TempDir()
 	bin, err := redstartBinary(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{binary: bin, stateDir: filepath.Join(dir, "state")}
+	state := filepath.Join(dir, "state")
+	c := embeddedIn(bin, state)
 	example := guestbookOnFreePort(t)
 	up := func() {
 		t.Helper()
@@ -32,7 +34,7 @@ func TestCrash(t *testing.T) {
 		if out, err := c.redstart("down"); err != nil {
 			t.Errorf("redstart down: %v\n%s", err, out)
 		}
-		if left := processesOf(t, c.stateDir); len(left) > 0 {
+		if left := processesOf(t, state); len(left) > 0 {
 			t.Errorf("still running after redstart down: %v", left)
 		}
 	})
@@ -46,12 +48,12 @@ func TestCrash(t *testing.T) {
 	in := &instance{t: t, cluster: c, name: "cache", namespace: "default"}
 	before := in.redis(context.Background()).UID
 
-	running := processesOf(t, c.stateDir)
+	running := processesOf(t, state)
 	if len(running) < 8 {
 		t.Fatalf("only %d processes of this cluster were found: %v", len(running), running)
 	}
-	signalPID(t, c.upPID(t), syscall.SIGKILL)
-	eventually(t, 30*time.Second, "all processes to be gone", func(context.Context) bool { return len(processesOf(t, c.stateDir)) == 0 })
+	signalPID(t, upPID(t, state), syscall.SIGKILL)
+	eventually(t, 30*time.Second, "all processes to be gone", func(context.Context) bool { return len(processesOf(t, state)) == 0 })
 
 	start := time.Now()
 	up()
@@ -70,12 +72,14 @@ func TestCrash(t *testing.T) {
 
 // TestFootprint prints what "redstart up" itself needs with the example running; docs/benchmarks.md quotes it.
 func TestFootprint(t *testing.T) {
+	onlyEmbedded(t)
 	dir := t.TempDir()
 	bin, err := redstartBinary(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{binary: bin, stateDir: filepath.Join(dir, "state")}
+	state := filepath.Join(dir, "state")
+	c := embeddedIn(bin, state)
 	example := guestbookOnFreePort(t)
 	start := time.Now()
 	if out, err := c.redstart("up", "-d", "-f", example); err != nil {
@@ -97,7 +101,7 @@ func TestFootprint(t *testing.T) {
 	in := c.instance(t, "default", "cache")
 	in.waitReady()
 	in.waitSettled()
-	pid := c.upPID(t)
+	pid := upPID(t, state)
 	before := cpuTicks(t, pid)
 	const idle = 10 * time.Second
 	time.Sleep(idle)
@@ -109,9 +113,9 @@ func TestFootprint(t *testing.T) {
 	}
 }
 
-func (c *cluster) upPID(t *testing.T) int {
+func upPID(t *testing.T, stateDir string) int {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(c.stateDir, "up.lock"))
+	b, err := os.ReadFile(filepath.Join(stateDir, "up.lock"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,7 @@ const guestbookPort = 8080
 
 // TestGuestbook looks at the example through two windows of a browser while the master dies and moves.
 func TestGuestbook(t *testing.T) {
+	beyondCore(t)
 	first := browsertest.Start(t)
 	second := first.Another()
 	b := startBook(t, "guestbook", "cache")
@@ -60,6 +61,7 @@ func TestGuestbook(t *testing.T) {
 
 // TestClassicGuestbook runs the tutorial's shape: a leader and followers, found by the Services of those names.
 func TestClassicGuestbook(t *testing.T) {
+	beyondCore(t)
 	b := startBook(t, filepath.Join("guestbook", "classic"), "redis")
 	for _, service := range []string{"redis-leader", "redis-follower"} {
 		b.in.service(service, 6379) // fails the test when there is none
@@ -94,7 +96,7 @@ type book struct {
 // startBook applies an example, whose Redis has the name, and waits until every front end is ready.
 func startBook(t *testing.T, example, redis string) *book {
 	t.Helper()
-	c := theCluster(t)
+	c := theCluster(t, needProcesses)
 	namespace := c.namespace(t)
 	if out, err := c.redstart("-n", namespace, "apply", "-f", filepath.Join("..", "..", "examples", example)); err != nil {
 		t.Fatalf("redstart apply: %v\n%s", err, out)

@@ -12,6 +12,7 @@ import (
 
 // TestKubectl uses the ordinary kubectl on the example, as somebody who knows Kubernetes would.
 func TestKubectl(t *testing.T) {
+	onlyEmbedded(t)
 	if _, err := exec.LookPath("kubectl"); err != nil {
 		t.Skip("there is no kubectl on PATH")
 	}

@@ -18,7 +18,25 @@ var (
 	trials   = flag.Int("trials", 1, "how often each measured scenario is run")
 	markdown = flag.String("markdown", "", "also write the table of results to this file, as Markdown")
 	results  resultTable
+
+	scenarioSet = flag.String("scenarios", "all", "core, for those that continuous integration runs on a real cluster, or all")
 )
+
+// onlyEmbedded skips what tests "redstart up" itself.
+func onlyEmbedded(t *testing.T) {
+	t.Helper()
+	if *backendName != "embedded" {
+		t.Skipf("skipped: it needs %s", needEmbedded)
+	}
+}
+
+// beyondCore skips what is not of -scenarios=core.
+func beyondCore(t *testing.T) {
+	t.Helper()
+	if *scenarioSet == "core" {
+		t.Skip("skipped: it is not of -scenarios=core")
+	}
+}
 
 func TestMain(m *testing.M) {
 	flag.Parse()

@@ -147,6 +147,7 @@ func (p *plain) fault(inject func(master *plainProcess)) (time.Duration, int) {
 
 // TestPlain measures plain redis-server and redis-sentinel under the faults that Redstart is measured under.
 func TestPlain(t *testing.T) {
+	onlyEmbedded(t)
 	for _, tuning := range []struct {
 		name      string
 		downAfter time.Duration

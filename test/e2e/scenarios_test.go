@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -18,6 +19,10 @@ import (
 // scenario is one fault or one planned change, under load.
 type scenario struct {
 	name string
+	// needs is what it asks of the backend.
+	needs []need
+	// core: it belongs to those that continuous integration runs on a real cluster.
+	core []v1alpha1.Mode
 	// planned: no acknowledged write may be lost. After a crash, those that no replica had may be.
 	planned bool
 	// modes that it is run in; nil for Replication and Sentinel.
@@ -30,17 +35,23 @@ type scenario struct {
 	check func(in *instance, before string)
 }
 
+var (
+	replicationMode = []v1alpha1.Mode{v1alpha1.ModeReplication}
+	sentinelMode    = []v1alpha1.Mode{v1alpha1.ModeSentinel}
+	bothModes       = append(replicationMode[:1:1], sentinelMode...)
+)
+
 var scenarios = []scenario{
 	{
-		name: "kill -9 of the master's server", moves: true,
+		name: "kill -9 of the master's server", moves: true, needs: []need{needProcesses}, core: bothModes,
 		inject: func(in *instance, master string) { in.kill(in.serverPID(master)) },
 	},
 	{
-		name: "kill -9 of the master's agent", moves: true,
+		name: "kill -9 of the master's agent", moves: true, needs: []need{needProcesses},
 		inject: func(in *instance, master string) { in.kill(in.agentPID(master)) },
 	},
 	{
-		name: "SIGSTOP of the master's server", moves: true,
+		name: "SIGSTOP of the master's server", moves: true, needs: []need{needProcesses},
 		inject: func(in *instance, master string) {
 			pid := in.serverPID(master)
 			signalPID(in.t, pid, syscall.SIGSTOP)
@@ -50,7 +61,7 @@ var scenarios = []scenario{
 		},
 	},
 	{
-		name: "pod of the master deleted", planned: true, moves: true,
+		name: "pod of the master deleted", planned: true, moves: true, core: bothModes,
 		inject: func(in *instance, master string) {
 			p := &corev1.Pod{}
 			p.Name, p.Namespace = master, in.namespace
@@ -81,7 +92,7 @@ var scenarios = []scenario{
 		},
 	},
 	{
-		name: "all pods at once", planned: true,
+		name: "all pods at once", planned: true, core: replicationMode,
 		inject: func(in *instance, _ string) {
 			old := in.uids()
 			in.deletePods(v1alpha1.ComponentMember)
@@ -92,7 +103,7 @@ var scenarios = []scenario{
 		},
 	},
 	{
-		name: "all Sentinels at once", planned: true, modes: []v1alpha1.Mode{v1alpha1.ModeSentinel},
+		name: "all Sentinels at once", planned: true, modes: sentinelMode,
 		inject: func(in *instance, _ string) { in.deletePods(v1alpha1.ComponentSentinel) },
 		check: func(in *instance, before string) {
 			if now := in.master(); now != before {
@@ -101,7 +112,7 @@ var scenarios = []scenario{
 		},
 	},
 	{
-		name: "old master's data emptied", moves: true,
+		name: "old master's data emptied", moves: true, needs: []need{needProcesses, needDisks},
 		inject: func(in *instance, master string) {
 			// The server is gone and its disk with it: it comes back empty, and must not bring that to the others.
 			in.emptyData(master)
@@ -152,9 +163,9 @@ var scenarios = []scenario{
 }
 
 func TestScenarios(t *testing.T) {
-	for _, mode := range []v1alpha1.Mode{v1alpha1.ModeReplication, v1alpha1.ModeSentinel} {
-		for _, s := range scenarios {
-			if len(s.modes) > 0 && s.modes[0] != mode {
+	for _, mode := range bothModes {
+		for _, s := range append(scenarios, nodeScenarios...) {
+			if len(s.modes) > 0 && !slices.Contains(s.modes, mode) {
 				continue
 			}
 			t.Run(string(mode)+"/"+s.name, func(t *testing.T) {
@@ -174,7 +185,10 @@ func redisSpec(mode v1alpha1.Mode) v1alpha1.RedisSpec {
 }
 
 func runScenario(t *testing.T, mode v1alpha1.Mode, s scenario) {
-	in := theCluster(t).create(t, redisSpec(mode))
+	if *scenarioSet == "core" && !slices.Contains(s.core, mode) {
+		t.Skip("skipped: it is not of -scenarios=core")
+	}
+	in := theCluster(t, s.needs...).create(t, redisSpec(mode))
 	in.waitSettled()
 	before := in.master()
 	w, r := startWriter("w", in.writes()), startReader("w", in.reads())
@@ -224,7 +238,8 @@ func runScenario(t *testing.T, mode v1alpha1.Mode, s scenario) {
 // TestSideBySide runs two Redises in mode Sentinel beside each other and lets one of them fail over: the other must
 // notice nothing, and no Sentinel may know one of the other's.
 func TestSideBySide(t *testing.T) {
-	c := theCluster(t)
+	beyondCore(t)
+	c := theCluster(t, needProcesses)
 	a := c.create(t, redisSpec(v1alpha1.ModeSentinel))
 	b := c.createIn(t, a.namespace, "other", redisSpec(v1alpha1.ModeSentinel))
 	a.waitSettled()
@@ -320,7 +335,10 @@ func (in *instance) waitSettled() {
 // emptyData removes the data of a member from its disk, as the loss of the disk would; the server still has its files open.
 func (in *instance) emptyData(pod string) {
 	in.t.Helper()
-	dir := filepath.Join(in.stateDir, "volumes", in.namespace, "data-"+pod)
+	dir, err := in.volume(context.Background(), in.Client, in.namespace, "data-"+pod)
+	if err != nil {
+		in.t.Fatal(err)
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		in.t.Fatal(err)

@@ -22,12 +22,13 @@ import (
 // TestSharedAddress runs the guestbook as on macOS, where pods and Services share 127.0.0.1 and have ports of their own:
 // through a planned change of master, the death of a master, and a restart of everything.
 func TestSharedAddress(t *testing.T) {
+	onlyEmbedded(t)
 	dir := t.TempDir()
 	bin, err := redstartBinary(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{binary: bin, stateDir: filepath.Join(dir, "state")}
+	c := embeddedIn(bin, filepath.Join(dir, "state"))
 	run := func(want string, args ...string) string {
 		t.Helper()
 		out, err := c.redstart(args...)

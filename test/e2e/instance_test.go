@@ -1,0 +1,283 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"syscall"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"redstart.dev/redstart/api/v1alpha1"
+)
+
+// instance is one Redis of the cluster, under test.
+type instance struct {
+	t *testing.T
+	*cluster
+	name, namespace string
+	password, token string
+}
+
+// create makes a Redis in a namespace of its own and waits until it is ready.
+func (c *cluster) create(t *testing.T, spec v1alpha1.RedisSpec) *instance {
+	t.Helper()
+	in := c.createIn(t, c.namespace(t), "cache", spec)
+	in.dumpIfFailed()
+	return in
+}
+
+// namespace makes one for the test. Everything in it goes with the test.
+func (c *cluster) namespace(t *testing.T) string {
+	t.Helper()
+	ctx := context.Background()
+	ns := &corev1.Namespace{}
+	ns.GenerateName = "e2e-"
+	if err := c.Create(ctx, ns); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Delete(ctx, ns); err != nil {
+			t.Error(err)
+		}
+		eventually(t, 2*time.Minute, "namespace "+ns.Name+" to be gone", func(ctx context.Context) bool {
+			pods := &corev1.PodList{}
+			return c.List(ctx, pods, client.InNamespace(ns.Name)) == nil && len(pods.Items) == 0
+		})
+	})
+	return ns.Name
+}
+
+func (c *cluster) createIn(t *testing.T, namespace, name string, spec v1alpha1.RedisSpec) *instance {
+	t.Helper()
+	r := &v1alpha1.Redis{Spec: spec}
+	r.Name, r.Namespace = name, namespace
+	if err := c.Create(context.Background(), r); err != nil {
+		t.Fatal(err)
+	}
+	return c.instance(t, namespace, name)
+}
+
+// instance waits until a Redis is ready.
+func (c *cluster) instance(t *testing.T, namespace, name string) *instance {
+	t.Helper()
+	in := &instance{t: t, cluster: c, name: name, namespace: namespace}
+	in.waitReady()
+	secret := &corev1.Secret{}
+	if err := c.Get(context.Background(), in.key(name), secret); err != nil {
+		t.Fatal(err)
+	}
+	in.password = string(secret.Data[v1alpha1.SecretKeyPassword])
+	in.token = string(secret.Data[v1alpha1.SecretKeyAgentToken])
+	return in
+}
+
+func (in *instance) key(name string) client.ObjectKey {
+	return client.ObjectKey{Namespace: in.namespace, Name: name}
+}
+
+// redis reads the object; errors make it look empty, so that a waiting caller goes on waiting.
+func (in *instance) redis(ctx context.Context) *v1alpha1.Redis {
+	r := &v1alpha1.Redis{}
+	if in.Get(ctx, in.key(in.name), r) != nil {
+		return &v1alpha1.Redis{}
+	}
+	return r
+}
+
+func (in *instance) waitReady() {
+	in.t.Helper()
+	eventually(in.t, 2*time.Minute, in.namespace+"/"+in.name+" to be ready", func(ctx context.Context) bool {
+		r := in.redis(ctx)
+		if r.Status.Phase != v1alpha1.PhaseReady || r.Status.ObservedGeneration != r.Generation {
+			return false
+		}
+		pods := &corev1.PodList{}
+		if in.List(ctx, pods, client.InNamespace(in.namespace), client.MatchingLabels{v1alpha1.LabelName: in.name}) != nil {
+			return false
+		}
+		masters, want := 0, *r.Spec.Replicas
+		if r.Spec.Mode == v1alpha1.ModeSentinel {
+			want += *r.Spec.Sentinel.Replicas
+		}
+		for _, p := range pods.Items {
+			if !podReady(&p) {
+				return false
+			}
+			if p.Labels[v1alpha1.LabelRole] == string(v1alpha1.RoleMaster) {
+				masters++
+			}
+		}
+		return masters == 1 && len(pods.Items) == int(want)
+	})
+}
+
+func podReady(p *corev1.Pod) bool {
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue && p.DeletionTimestamp == nil
+		}
+	}
+	return false
+}
+
+// service is the address of one of the Redis' Services.
+func (in *instance) service(name string, port int32) string {
+	in.t.Helper()
+	s := &corev1.Service{}
+	if err := in.Get(context.Background(), in.key(name), s); err != nil {
+		in.t.Fatal(err)
+	}
+	return v1alpha1.ServiceAddress(s, port)
+}
+
+func (in *instance) writes() dialer {
+	return direct(in.service(in.name, v1alpha1.PortRedis), in.password)
+}
+
+func (in *instance) reads() dialer {
+	return direct(in.service(in.name+"-replicas", v1alpha1.PortRedis), in.password)
+}
+
+func (in *instance) pods(ctx context.Context, component string) []corev1.Pod {
+	pods := &corev1.PodList{}
+	if in.List(ctx, pods, client.InNamespace(in.namespace),
+		client.MatchingLabels{v1alpha1.LabelName: in.name, v1alpha1.LabelComponent: component}) != nil {
+		return nil
+	}
+	return pods.Items
+}
+
+// addresses is where each member's redis-server is now.
+func (in *instance) addresses() map[string]string {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	m := map[string]string{}
+	for _, p := range in.pods(ctx, v1alpha1.ComponentMember) {
+		if a := v1alpha1.PodAddress(&p, v1alpha1.PortRedis); a != "" {
+			m[p.Name] = a
+		}
+	}
+	return m
+}
+
+// master is the pod that carries the label of a master.
+func (in *instance) master() string {
+	in.t.Helper()
+	var name string
+	eventually(in.t, time.Minute, "a pod labelled master", func(ctx context.Context) bool {
+		for _, p := range in.pods(ctx, v1alpha1.ComponentMember) {
+			if p.Labels[v1alpha1.LabelRole] == string(v1alpha1.RoleMaster) && p.DeletionTimestamp == nil {
+				name = p.Name
+				return true
+			}
+		}
+		return false
+	})
+	return name
+}
+
+// status asks an agent, as the operator does.
+func (in *instance) status(pod string) (v1alpha1.AgentStatus, error) {
+	var s v1alpha1.AgentStatus
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	p := &corev1.Pod{}
+	if err := in.Get(ctx, in.key(pod), p); err != nil {
+		return s, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+v1alpha1.PodAddress(p, v1alpha1.PortAgent)+"/status", nil)
+	if err != nil {
+		return s, err
+	}
+	req.Header.Set("Authorization", "Bearer "+in.token)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return s, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return s, fmt.Errorf("status of %s: %s", pod, resp.Status)
+	}
+	return s, json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&s)
+}
+
+// serverPID is the process of a member's redis-server, as this machine numbers it.
+func (in *instance) serverPID(pod string) int {
+	in.t.Helper()
+	p := &corev1.Pod{}
+	if err := in.Get(context.Background(), in.key(pod), p); err != nil {
+		in.t.Fatal(err)
+	}
+	var pid int
+	eventually(in.t, 10*time.Second, "the process of the server of "+pod, func(context.Context) bool {
+		s, err := in.status(pod)
+		if err != nil || s.Server.PID == 0 {
+			return false
+		}
+		pid, err = in.process(string(p.UID), s.Server.PID)
+		return err == nil
+	})
+	return pid
+}
+
+// agentPID is the parent of a member's redis-server.
+func (in *instance) agentPID(pod string) int {
+	in.t.Helper()
+	return parent(in.t, in.serverPID(pod))
+}
+
+func (in *instance) kill(pid int) { signalPID(in.t, pid, syscall.SIGKILL) }
+
+func (in *instance) deletePods(component string) {
+	in.t.Helper()
+	if err := in.DeleteAllOf(context.Background(), &corev1.Pod{}, client.InNamespace(in.namespace),
+		client.MatchingLabels{v1alpha1.LabelName: in.name, v1alpha1.LabelComponent: component}); err != nil {
+		in.t.Fatal(err)
+	}
+}
+
+func (in *instance) update(change func(*v1alpha1.Redis)) {
+	in.t.Helper()
+	r := in.redis(context.Background())
+	base := r.DeepCopy()
+	change(r)
+	if err := in.Patch(context.Background(), r, client.MergeFrom(base)); err != nil {
+		in.t.Fatal(err)
+	}
+}
+
+// dumpIfFailed dumps, when the test ends, what a failed one left.
+func (in *instance) dumpIfFailed() {
+	in.t.Cleanup(func() {
+		if in.t.Failed() {
+			in.dump()
+		}
+	})
+}
+
+// dump tells what a failed scenario left, for the reader of the log.
+func (in *instance) dump() {
+	if out, err := in.redstart("-n", in.namespace, "status"); err == nil {
+		in.t.Log("redstart status:\n" + out)
+	}
+	if out, err := in.redstart("-n", in.namespace, "get", "pods", "-L", "redis-role", "-o", "wide"); err == nil {
+		in.t.Log("pods:\n" + out)
+	}
+	for _, component := range []string{v1alpha1.ComponentMember, v1alpha1.ComponentSentinel} {
+		for _, p := range in.pods(context.Background(), component) {
+			if s, err := in.status(p.Name); err == nil {
+				b, _ := json.Marshal(s)
+				in.t.Log(p.Name, string(b))
+			}
+			if out, err := in.redstart("-n", in.namespace, "logs", p.Name, "--tail", "60"); err == nil {
+				in.t.Log("log of " + p.Name + ":\n" + out)
+			}
+		}
+	}
+}
