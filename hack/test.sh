@@ -15,6 +15,9 @@ status=0
 # shellcheck disable=SC2086 # the lists are words
 {
 	go test -race -json -count=1 -timeout 20m $small || status=1
+	if [ "$(uname)" = Linux ]; then
+		go test -C test/kubelab -json -count=1 -timeout 5m . || status=1
+	fi
 	go test -json -count=1 -timeout 20m ./internal/plan ./internal/lua || status=1
 	go test -race -count=1 -timeout 20m ./internal/lua -run 'Conversion|Equal|Stops|Fuzz' || status=1
 	go test -race -count=1 -timeout 20m ./internal/plan -args -seeds=200 || status=1
