@@ -154,7 +154,8 @@ func (m *decider) asHolder() {
 func (m *decider) asMaster(until time.Duration) {
 	if m.Now >= until {
 		m.why("the Lease could not be renewed for %s", (m.Now - m.Lease.RenewedAt).Round(time.Second/10))
-		m.do(Fence{})
+		// A client that kept its connection would get errors from here while another member serves.
+		m.do(Fence{}, DropClients{})
 		m.renew()
 		return
 	}

@@ -117,7 +117,7 @@ func (l *lab) build(ctx context.Context, m built) (string, error) {
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
-	say("building %s (with a cold cache Kubernetes takes some 15 minutes on two cores)", m.name)
+	say("building %s, which is not in the cache: some 15 minutes on two cores for Kubernetes, one for the others", m.name)
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w"+m.ldflags, "-o", path+".new", m.pkg)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off")

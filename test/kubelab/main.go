@@ -18,6 +18,7 @@ import (
 const usage = `Kubelab runs a real Kubernetes of some nodes on this machine, for tests. It needs Debian, root, and Go.
 
 Usage, inside the repository:
+  kubelab build                  Build the programs of Kubernetes that the cache lacks, and nothing else
   kubelab up [--nodes N]         Build what is missing and start a cluster, in place of one that is there (N: 1 to 9; default 3)
   kubelab down                   Stop it and remove all that it made; what was built stays in the cache
   kubelab status                 Show the machines: kn1 to knN are nodes, api has the API server, clients runs kube-proxy alone
@@ -79,6 +80,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			return err
 		}
 		return l.up(ctx, nodes)
+	case command == "build" && len(rest) == 0:
+		return l.buildPrograms(ctx)
 	case command == "down" && len(rest) == 0:
 		return l.down(ctx)
 	case command == "status" && len(rest) == 0:
