@@ -102,7 +102,6 @@ func startBook(t *testing.T, example, redis string) *book {
 		t.Fatalf("redstart apply: %v\n%s", err, out)
 	}
 	b := &book{t: t, in: c.instance(t, namespace, redis)}
-	b.in.dumpIfFailed()
 	eventually(t, time.Minute, "the front ends to be ready", func(ctx context.Context) bool {
 		d := &appsv1.Deployment{}
 		return c.Get(ctx, b.in.key("frontend"), d) == nil && d.Status.ReadyReplicas == *d.Spec.Replicas

@@ -27,9 +27,7 @@ type instance struct {
 // create makes a Redis in a namespace of its own and waits until it is ready.
 func (c *cluster) create(t *testing.T, spec v1alpha1.RedisSpec) *instance {
 	t.Helper()
-	in := c.createIn(t, c.namespace(t), "cache", spec)
-	in.dumpIfFailed()
-	return in
+	return c.createIn(t, c.namespace(t), "cache", spec)
 }
 
 // namespace makes one for the test. Everything in it goes with the test.
@@ -67,6 +65,7 @@ func (c *cluster) createIn(t *testing.T, namespace, name string, spec v1alpha1.R
 func (c *cluster) instance(t *testing.T, namespace, name string) *instance {
 	t.Helper()
 	in := &instance{t: t, cluster: c, name: name, namespace: namespace}
+	in.dumpIfFailed()
 	in.waitReady()
 	secret := &corev1.Secret{}
 	if err := c.Get(context.Background(), in.key(name), secret); err != nil {
@@ -92,7 +91,7 @@ func (in *instance) redis(ctx context.Context) *v1alpha1.Redis {
 
 func (in *instance) waitReady() {
 	in.t.Helper()
-	eventually(in.t, 2*time.Minute, in.namespace+"/"+in.name+" to be ready", func(ctx context.Context) bool {
+	eventually(in.t, 5*time.Minute, in.namespace+"/"+in.name+" to be ready", func(ctx context.Context) bool {
 		r := in.redis(ctx)
 		if r.Status.Phase != v1alpha1.PhaseReady || r.Status.ObservedGeneration != r.Generation {
 			return false
@@ -263,6 +262,13 @@ func (in *instance) dumpIfFailed() {
 
 // dump tells what a failed scenario left, for the reader of the log.
 func (in *instance) dump() {
+	secret := &corev1.Secret{}
+	if in.token == "" && in.Get(context.Background(), in.key(in.name), secret) == nil {
+		in.token = string(secret.Data[v1alpha1.SecretKeyAgentToken])
+	}
+	if out, err := in.redstart("-n", in.namespace, "get", "events"); err == nil {
+		in.t.Log("events:\n" + out)
+	}
 	if out, err := in.redstart("-n", in.namespace, "status"); err == nil {
 		in.t.Log("redstart status:\n" + out)
 	}

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"text/tabwriter"
 	"time"
+
+	"github.com/redis/go-redis/v9/logging"
 )
 
 var (
@@ -40,6 +42,8 @@ func beyondCore(t *testing.T) {
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	// It logs every dial that fails, which is what these tests are about.
+	logging.Disable()
 	code := m.Run()
 	stopBackend()
 	results.print(os.Stdout, "")

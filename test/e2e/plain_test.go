@@ -201,12 +201,12 @@ func signalPID(t *testing.T, pid int, sig syscall.Signal) {
 	}
 }
 
-// eventually polls for a condition, each try bounded by a second.
+// eventually polls for a condition, each try bounded by five seconds: the machine may be slow.
 func eventually(t *testing.T, limit time.Duration, what string, ok func(context.Context) bool) {
 	t.Helper()
 	deadline := time.Now().Add(limit)
 	for {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		done := ok(ctx)
 		cancel()
 		if done {

@@ -52,6 +52,7 @@ func (l *lab) startMachine(ctx context.Context, s spec) error {
 		return fmt.Errorf("open the log of %s: %w", s.Name, err)
 	}
 	defer log.Close()
+	closeInherited()
 	// The machine waits for the end of its input, which tells it that its network is there, and reports on report.
 	wire, plug, err := os.Pipe()
 	if err != nil {
@@ -85,6 +86,16 @@ func (l *lab) startMachine(ctx context.Context, s spec) error {
 		return fmt.Errorf("%s: %w (logs: %s)", s.Name, err, l.logs())
 	}
 	return cmd.Process.Release()
+}
+
+// closeInherited keeps what the shell had open, such as a lock, out of the machines, which outlive this command.
+func closeInherited() {
+	open, _ := os.ReadDir("/proc/self/fd")
+	for _, e := range open {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+			syscall.CloseOnExec(fd)
+		}
+	}
 }
 
 // awaitReport waits for the one line that a machine says about its start.
