@@ -77,8 +77,12 @@ func kubernetesLdflags() string {
 	v := strings.Split(kubernetesVersion, ".")
 	for _, pkg := range []string{"k8s.io/component-base/version", "k8s.io/client-go/pkg/version"} {
 		for _, set := range [][2]string{
-			{"gitVersion", "v" + kubernetesVersion}, {"gitMajor", v[0]}, {"gitMinor", v[1]}, {"gitTreeState", "clean"},
-			{"gitCommit", strings.Repeat("0", 40)}, {"buildDate", "2026-01-01T00:00:00Z"},
+			{"gitVersion", "v" + kubernetesVersion},
+			{"gitMajor", v[0]},
+			{"gitMinor", v[1]},
+			{"gitTreeState", "clean"},
+			{"gitCommit", strings.Repeat("0", 40)},
+			{"buildDate", "2026-01-01T00:00:00Z"},
 		} {
 			_, _ = fmt.Fprintf(&b, " -X %s.%s=%s", pkg, set[0], set[1])
 		}
