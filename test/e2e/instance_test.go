@@ -86,6 +86,7 @@ func (in *instance) redis(ctx context.Context) *v1alpha1.Redis {
 	if in.Get(ctx, in.key(in.name), r) != nil {
 		return &v1alpha1.Redis{}
 	}
+	r.Default() // a real API server stores what was written
 	return r
 }
 
