@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"redstart.dev/redstart/api/v1alpha1"
+	"redstart.dev/redstart/internal/install"
 )
 
 // apiMachine is where test/kubelab runs the API server.
@@ -252,12 +253,12 @@ func (in *instance) evictAll(node string) {
 func (in *instance) operatorPods() []corev1.Pod {
 	in.t.Helper()
 	d := &appsv1.Deployment{}
-	key := client.ObjectKey{Namespace: systemNamespace, Name: operatorName}
+	key := client.ObjectKey{Namespace: install.DefaultNamespace, Name: install.Name}
 	if err := in.Get(context.Background(), key, d); err != nil {
 		in.t.Fatal(err)
 	}
 	pods := &corev1.PodList{}
-	err := in.List(context.Background(), pods, client.InNamespace(systemNamespace), client.MatchingLabels(d.Spec.Selector.MatchLabels))
+	err := in.List(context.Background(), pods, client.InNamespace(install.DefaultNamespace), client.MatchingLabels(d.Spec.Selector.MatchLabels))
 	if err != nil {
 		in.t.Fatal(err)
 	}
@@ -284,13 +285,11 @@ func (in *instance) killOperator() {
 func (in *instance) upgradeOperator() {
 	in.t.Helper()
 	k := in.kubernetes()
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
-	defer cancel()
 	image := upgradedImage
 	if k.image == upgradedImage {
 		image = defaultImage
 	}
-	if err := k.installOperator(ctx, image); err != nil {
+	if err := k.install(image); err != nil {
 		in.t.Fatal(err)
 	}
 }

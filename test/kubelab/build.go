@@ -134,18 +134,6 @@ func (l *lab) build(ctx context.Context, m built) (string, error) {
 	return path, nil
 }
 
-// buildRedstart builds the program under test; Go's own cache makes that fast when nothing changed.
-func (l *lab) buildRedstart(ctx context.Context) (string, error) {
-	path := filepath.Join(l.cache, "bin", "redstart")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "./cmd/redstart")
-	cmd.Dir = l.repository()
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if err := runQuiet(cmd); err != nil {
-		return "", fmt.Errorf("build redstart: %w", err)
-	}
-	return path, nil
-}
-
 // relink makes name a symbolic link to path, whatever it was.
 func relink(path, name string) error {
 	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {

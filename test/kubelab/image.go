@@ -23,8 +23,11 @@ import (
 // the first is the default of a Redis, the second is there to be upgraded to.
 var redisTags = []string{"redis:7.2", "redis:8.0"}
 
-// redstartTags are those of the image of the program under test: the operator's, and the one that the examples name.
-var redstartTags = []string{"redstart:dev", "redstart:latest"}
+// redstartImage is the image of the program under test, and redstartTags are its other names: one to upgrade to, and the
+// one that the examples have.
+const redstartImage = "redstart:dev"
+
+var redstartTags = []string{"redstart:next", "redstart:latest"}
 
 const pauseImage = "kubelab/pause:1"
 
@@ -46,6 +49,7 @@ func (l *lab) makeImages(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	archives := []string{redstart}
 	pause := filepath.Join(l.cache, "bin", "pause")
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", pause, "./pause")
 	cmd.Dir, cmd.Env = l.source, append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
@@ -63,10 +67,8 @@ func (l *lab) makeImages(ctx context.Context) ([]string, error) {
 	images := []image{
 		{name: "pause", tags: []string{pauseImage}, files: map[string]string{"/pause": pause}, command: []string{"/pause"}, user: "65535:65535"},
 		{name: "coredns", tags: []string{"kubelab/coredns:1"}, files: map[string]string{"/coredns": coredns}, command: []string{"/coredns"}},
-		{name: "redstart", tags: redstartTags, files: map[string]string{"/usr/bin/redstart": redstart}, dirs: []string{"/tmp"}, command: []string{"redstart"}, user: "65532:65532"},
 		redis,
 	}
-	var archives []string
 	for _, img := range images {
 		file, err := l.archive(img)
 		if err != nil {
@@ -75,6 +77,30 @@ func (l *lab) makeImages(ctx context.Context) ([]string, error) {
 		archives = append(archives, file)
 	}
 	return archives, nil
+}
+
+// buildRedstart makes the image of the program under test as a release is made, and returns its archive.
+func (l *lab) buildRedstart(ctx context.Context) (string, error) {
+	dir := filepath.Join(l.cache, "redstart")
+	cmd := exec.CommandContext(ctx, "go", "run", "./hack/image", "-name", redstartImage, "-platforms", "linux/"+runtime.GOARCH, "-out", dir)
+	cmd.Dir = l.repository()
+	if err := runQuiet(cmd); err != nil {
+		return "", fmt.Errorf("make the image of redstart: %w", err)
+	}
+	return filepath.Join(dir, "redstart-linux-"+runtime.GOARCH+".tar"), nil
+}
+
+// importCommands are what gives containerd the images of some archives.
+func importCommands(archives []string) [][]string {
+	ctr := []string{"ctr", "-n", "k8s.io", "images"}
+	var all [][]string
+	for _, file := range archives {
+		all = append(all, append(ctr[:4:4], "import", file))
+	}
+	for _, tag := range redstartTags {
+		all = append(all, append(ctr[:4:4], "tag", "--force", "docker.io/library/"+redstartImage, "docker.io/library/"+tag))
+	}
+	return all
 }
 
 // redisImage is Debian's redis-server with the libraries that it needs and busybox for a shell.

@@ -215,9 +215,8 @@ func (l *lab) images(ctx context.Context) error {
 		if pid == 0 {
 			continue
 		}
-		for _, file := range archives {
-			args := []string{"-t", strconv.Itoa(pid), "-n", "-m", "-p", "ctr", "-n", "k8s.io", "images", "import", file}
-			if err := quiet(ctx, "", "nsenter", args...); err != nil {
+		for _, c := range importCommands(archives) {
+			if err := quiet(ctx, "", "nsenter", append([]string{"-t", strconv.Itoa(pid), "-n", "-m", "-p"}, c...)...); err != nil {
 				return fmt.Errorf("import an image into %s: %w", nodeName(i), err)
 			}
 		}

@@ -32,9 +32,11 @@ func (m *inside) startNode(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, file := range m.Images {
-		if err := quiet(ctx, "", "ctr", "-n", "k8s.io", "images", "import", file); err != nil {
-			return fmt.Errorf("import an image: %w", err)
+	if len(m.Images) > 0 {
+		for _, c := range importCommands(m.Images) {
+			if err := quiet(ctx, "", c[0], c[1:]...); err != nil {
+				return fmt.Errorf("import an image: %w", err)
+			}
 		}
 	}
 	err = m.launch("kubelet", "kubelet", "--config="+m.own("kubelet.json"), "--kubeconfig="+m.kubeconfigOf(m.Name),
