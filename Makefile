@@ -64,11 +64,12 @@ fmt: .go ## Format the Go sources
 	$(GOFUMPT) -w $(SOURCES)
 
 .PHONY: generate
-generate: .go ## Generate deep copies, the CRD, OpenAPI, and the reference pages of docs/
+generate: .go ## Generate deep copies, the CRDs, OpenAPI, the charts' files, and the reference pages of docs/
 	hack/generate.sh
 	go run ./hack/resourcedoc Redis >docs/redis-resource.md
 	go run ./hack/resourcedoc Rollout >docs/rollout-resource.md
 	go test -count=1 ./cmd/redstart -run TestReferenceIsCurrent -update
+	go test -count=1 ./internal/install -run TestChartFiles -update
 
 .PHONY: clean
 clean: ## Remove what was built

@@ -10,18 +10,20 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
+// Files are the definitions as they were generated.
+//
 //go:embed *.yaml
-var files embed.FS
+var Files embed.FS
 
 // All are the definitions, by the names of their files.
 func All() ([]*unstructured.Unstructured, error) {
-	names, err := fs.Glob(files, "*.yaml")
+	names, err := fs.Glob(Files, "*.yaml")
 	if err != nil {
 		return nil, err
 	}
 	var all []*unstructured.Unstructured
 	for _, name := range names {
-		b, err := files.ReadFile(name)
+		b, err := Files.ReadFile(name)
 		if err != nil {
 			return nil, err
 		}

@@ -23,8 +23,8 @@ func access(o Options) []client.Object {
 		rules := append(objects.OperatorRules(), objects.OperatorClusterRules()...)
 		return append(all,
 			clusterRole(Name, rules, ""), clusterRoleBinding(own),
-			clusterRole(Name+"-view", userRules("get", "list", "watch"), "view"),
-			clusterRole(Name+"-edit", userRules("create", "delete", "deletecollection", "patch", "update"), "edit"))
+			clusterRole(Name+"-view", viewRules(), "view"),
+			clusterRole(Name+"-edit", editRules(), "edit"))
 	}
 	for _, ns := range o.Watch {
 		all = append(all,
@@ -34,7 +34,13 @@ func access(o Options) []client.Object {
 	return all
 }
 
-// userRules let those who may do so with the workloads of a namespace do it with our resources too.
+// viewRules and editRules let those who may see or change the workloads of a namespace do so with our resources too.
+func viewRules() []rbacv1.PolicyRule { return userRules("get", "list", "watch") }
+
+func editRules() []rbacv1.PolicyRule {
+	return userRules("create", "delete", "deletecollection", "patch", "update")
+}
+
 func userRules(verbs ...string) []rbacv1.PolicyRule {
 	return []rbacv1.PolicyRule{{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"*"}, Verbs: verbs}}
 }

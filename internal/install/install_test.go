@@ -1,6 +1,8 @@
 package install_test
 
 import (
+	"flag"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,6 +21,8 @@ import (
 	"redstart.dev/redstart/internal/install"
 	"redstart.dev/redstart/internal/operator/objects"
 )
+
+var update = flag.Bool("update", false, "write charts/redstart/files anew")
 
 func keys(all []client.Object) []string {
 	var out []string
@@ -165,6 +169,45 @@ func givesNoMoreThanItHas(t *testing.T, rules []rbacv1.PolicyRule, role *rbacv1.
 				}
 			}
 		}
+	}
+}
+
+// TestChartFiles keeps what charts/redstart takes from here in step.
+func TestChartFiles(t *testing.T) {
+	const dir = "../../charts/redstart/files"
+	want, err := install.ChartFiles()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *update {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, text := range want {
+		file := filepath.Join(dir, name)
+		if *update {
+			if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(file, text, 0o644); err != nil { //nolint:gosec // sources are for everybody
+				t.Fatal(err)
+			}
+		}
+		got, err := os.ReadFile(file)
+		if err != nil || string(got) != string(text) {
+			t.Errorf("%s is not current; run make generate", file)
+		}
+	}
+	n := 0
+	err = filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
+		if err == nil && !e.IsDir() {
+			n++
+		}
+		return err
+	})
+	if err != nil || n != len(want) {
+		t.Errorf("%s has %d files, want %d, error %v; run make generate", dir, n, len(want), err)
 	}
 }
 
