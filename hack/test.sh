@@ -21,6 +21,8 @@ status=0
 	go test -json -count=1 -timeout 20m ./internal/plan ./internal/lua || status=1
 	go test -race -count=1 -timeout 20m ./internal/lua -run 'Conversion|Equal|Stops|Fuzz' || status=1
 	go test -race -count=1 -timeout 20m ./internal/plan -args -seeds=200 || status=1
+	# The charts' tests have a module of their own.
+	go -C test/charts test -json -count=1 -timeout 20m . || status=1
 	if [ -n "$whole" ]; then
 		go test -json -count=1 -timeout 30m -p 1 $whole || status=1
 	fi

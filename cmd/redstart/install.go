@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	kube "sigs.k8s.io/controller-runtime/pkg/client"
 
+	"redstart.dev/redstart/api/v1alpha1"
 	"redstart.dev/redstart/config/crd"
 	"redstart.dev/redstart/internal/client"
 	"redstart.dev/redstart/internal/install"
@@ -129,6 +130,11 @@ func (a *app) install(ctx context.Context, c *client.Client, o installFlags) err
 		if err := a.applyCRDs(ctx, c); err != nil {
 			return err
 		}
+	} else if _, err := c.Kube.Discovery().ServerResourcesForGroupVersion(v1alpha1.GroupVersion.String()); err != nil {
+		if apierrors.IsNotFound(err) {
+			return errors.New("--crds=false: the cluster does not know the kind Redis; leave the flag out, or have somebody make the definitions first")
+		}
+		return c.Explain(err)
 	}
 	all := install.Objects(o.Options)
 	_, err = c.Kube.CoreV1().Namespaces().Get(ctx, o.Namespace, metav1.GetOptions{})

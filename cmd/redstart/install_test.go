@@ -121,3 +121,29 @@ func withoutOwners(doc string) string {
 	}
 	return before + strings.Join(lines, "\n")
 }
+
+func TestImport(t *testing.T) {
+	values := "architecture: replication\nauth: {password: hunter2}\nreplica: {replicaCount: 2}\nwhat: 1\n"
+	code, out, errOut := call(t, values, "import", "-", "--from", "bitnami-redis", "--name", "cache")
+	if code != exitDone || !strings.Contains(out, "kind: Redis\n") || !strings.Contains(out, "replicas: 3\n") || !strings.Contains(out, "password: hunter2\n") {
+		t.Errorf("exit code %d, printed\n%s%s", code, out, errOut)
+	}
+	want := "mapped   architecture: \"replication\" -> spec.mode, spec.replicas\n" +
+		"mapped   auth.password: (not shown) -> spec.auth.secretName (the password is in Secret cache-auth, which is printed too)\n" +
+		"mapped   replica.replicaCount: 2 -> spec.replicas (the master counts too)\n" +
+		"dropped  what: 1 (this importer does not know it)\n3 values mapped, 1 dropped\n"
+	if d := cmp.Diff(want, errOut); d != "" {
+		t.Errorf("the report:\n%s", d)
+	}
+	for args, want := range map[string]string{
+		"import":                              "redstart: which file? name one file of values, or - for standard input\n",
+		"import - --from chart":               "redstart: --from \"chart\" is not known; expected one of bitnami-redis, bitnami-redis-cluster, dandydeveloper, redis-ha\n",
+		"import - --from redis-ha --name A":   "redstart: --name \"A\" is no name; use lower case letters, digits and '-', beginning with a letter\n",
+		"import /no/such --from redis-ha":     "redstart: open /no/such: no such file or directory\n",
+		"import - --from redis-ha -o unknown": "redstart: --output \"unknown\" is not known; expected one of yaml, json\n",
+	} {
+		if code, _, errOut := call(t, "", strings.Fields(args)...); code == exitDone || errOut != want {
+			t.Errorf("%s: exit code %d, printed %q, want %q", args, code, errOut, want)
+		}
+	}
+}

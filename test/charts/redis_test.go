@@ -1,0 +1,127 @@
+package charts
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"redstart.dev/redstart/api/v1alpha1"
+	"redstart.dev/redstart/internal/importer"
+)
+
+// redisOf is the Redis that values render, after the rules of its type accepted it.
+func redisOf(t *testing.T, values map[string]any) (*v1alpha1.Redis, map[string]*unstructured.Unstructured, string) {
+	t.Helper()
+	objects, notes := rendered(t, redisChart, "cache", "data", values)
+	u := objects["Redis data/cache"]
+	if u == nil {
+		t.Fatalf("no Redis among %d objects", len(objects))
+	}
+	r := &v1alpha1.Redis{}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(u.Object, r, true); err != nil {
+		t.Fatal(err)
+	}
+	r.Default()
+	if errs := r.Validate(); len(errs) > 0 {
+		t.Errorf("the rules of a Redis refuse it: %v", errs.ToAggregate())
+	}
+	return r, objects, notes
+}
+
+// TestChartIsImport: the same values give the same Redis by the chart and by redstart import.
+func TestChartIsImport(t *testing.T) {
+	for name, values := range ciValues(t, redisChart) {
+		from := "redis-ha"
+		if values["architecture"] != nil {
+			from = "bitnami-redis"
+		}
+		got, objects, _ := redisOf(t, values)
+		imported, err := importer.Import(values, from, "cache")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := &v1alpha1.Redis{}
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(imported.Redis.Object, want); err != nil {
+			t.Fatal(err)
+		}
+		want.Default()
+		if d := cmp.Diff(fmt.Sprint(asJSON(t, want.Spec)), fmt.Sprint(asJSON(t, got.Spec))); d != "" {
+			t.Errorf("%s: import (-) and the chart (+) differ:\n%s", name, d)
+		}
+		if (objects["Secret data/cache-auth"] != nil) != (imported.Secret != nil) {
+			t.Errorf("%s: only one of them makes a Secret", name)
+		}
+	}
+}
+
+func asJSON(t *testing.T, spec v1alpha1.RedisSpec) map[string]any {
+	t.Helper()
+	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fields
+}
+
+func TestNotes(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		values map[string]any
+		want   []string
+		not    string
+	}{
+		{"nothing", nil, []string{"cache.data.svc:6379", "cache-sentinel.data.svc:26379", "There is no password"}, "Without meaning"},
+		{"generated", map[string]any{"auth": true}, []string{"get secret cache -o jsonpath"}, "no password"},
+		{"given", map[string]any{"auth": true, "redisPassword": "abc"}, []string{"get secret cache-auth -o jsonpath"}, "abc"},
+		{"existing", map[string]any{"auth": true, "existingSecret": "mine"}, []string{"get secret mine -o jsonpath"}, "no password"},
+		{
+			"dropped", map[string]any{"haproxy": map[string]any{"enabled": true}, "rbac": map[string]any{"create": true}, "redis": map[string]any{"masterGroupName": "mymaster"}},
+			[]string{"Without meaning here:", "haproxy: the Service", "rbac: the operator", "mymaster: Sentinels call the master cache"}, "exporter",
+		},
+		{
+			"alike", map[string]any{"architecture": "replication", "master": map[string]any{"persistence": map[string]any{"size": "1Gi"}}, "replica": map[string]any{"persistence": map[string]any{"size": "2Gi"}}},
+			[]string{"replica.persistence: all members are alike"}, "Sentinels are",
+		},
+	} {
+		_, _, notes := redisOf(t, tt.values)
+		for _, want := range tt.want {
+			if !strings.Contains(notes, want) {
+				t.Errorf("%s: the notes lack %q:\n%s", tt.name, want, notes)
+			}
+		}
+		if strings.Contains(notes, tt.not) {
+			t.Errorf("%s: the notes have %q:\n%s", tt.name, tt.not, notes)
+		}
+	}
+}
+
+func TestUnknownRedisValuesAreRefused(t *testing.T) {
+	for _, values := range []map[string]any{
+		{"replica_count": 3}, {"redis": map[string]any{"customArgs": "x"}}, {"sentinel": map[string]any{"config": map[string]any{"x": 1}}},
+		{"image": map[string]any{"repository": "bitnami/redis", "tag": "7.2"}}, {"redis": map[string]any{"port": 6380}}, {"architecture": "cluster"},
+	} {
+		if _, err := template(redisChart, "cache", "data", values); err == nil {
+			t.Errorf("%v is accepted", values)
+		}
+	}
+}
+
+// TestRedisUpgradeChangesNoMore: what changes of the Redis is what was changed in the values, and nothing restarts for the rest.
+func TestRedisUpgradeChangesNoMore(t *testing.T) {
+	base := map[string]any{"auth": true, "redisPassword": "abc"}
+	_, before, _ := redisOf(t, base)
+	more := map[string]any{"auth": true, "redisPassword": "abc", "replicas": 5}
+	_, after, _ := redisOf(t, more)
+	old, now := before["Redis data/cache"].DeepCopy(), after["Redis data/cache"].DeepCopy()
+	unstructured.RemoveNestedField(now.Object, "spec", "replicas")
+	if d := cmp.Diff(string(unchanged(old)), string(unchanged(now))); d != "" {
+		t.Errorf("more changed than replicas:\n%s", d)
+	}
+	if d := cmp.Diff(string(unchanged(before["Secret data/cache-auth"])), string(unchanged(after["Secret data/cache-auth"]))); d != "" {
+		t.Errorf("the Secret changed:\n%s", d)
+	}
+}
