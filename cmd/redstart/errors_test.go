@@ -43,7 +43,7 @@ func TestErrors(t *testing.T) {
 		{name: "too many arguments", args: "status a b", code: 2, want: `accepts at most 1 arg\(s\), received 2; usage: redstart status \[NAME\] \[flags\]`},
 		{name: "unknown output", args: "get pods -o xml", code: 2, want: `--output "xml" is not known; expected one of table, wide, json, yaml, name`},
 		{name: "no files", args: "apply", code: 2, want: `nothing to apply; name a file or directory with -f`},
-		{name: "no replicas", args: "scale cache", code: 2, want: `how many\? give --replicas N, N not negative`},
+		{name: "no replicas", args: "scale cache", code: 2, want: `how many\? give --replicas N \(or, in mode Cluster, --shards N or --replicas-per-shard N\), N not negative`},
 		{name: "no port", args: "port-forward cache-0 redis", code: 2, want: `"redis" is not \[LOCAL:\]REMOTE; expected port numbers up to 65535, for example 8080:80`},
 		{name: "delete what", args: "delete pod", code: 2, want: `which pod\? give names, a selector with -l, or --all`},
 		{name: "purge without asking", args: "down --purge", code: 2, want: `Delete everything in .*, with all data\? Say so with --yes`},
