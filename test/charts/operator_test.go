@@ -23,11 +23,13 @@ func TestChartIsInstall(t *testing.T) {
 		options install.Options
 	}{
 		{
-			"all namespaces", map[string]any{"image": map[string]any{"repository": "example.com/redstart", "tag": "v1"}},
+			"all namespaces",
+			map[string]any{"image": map[string]any{"repository": "example.com/redstart", "tag": "v1"}},
 			install.Options{Image: "example.com/redstart:v1", Replicas: 1},
 		},
 		{
-			"some namespaces", map[string]any{
+			"some namespaces",
+			map[string]any{
 				"image":           map[string]any{"tag": "v1", "pullPolicy": "Always", "pullSecrets": []any{"a", "b"}},
 				"watchNamespaces": []any{"staging", "redis"}, "replicas": 2,
 			},

@@ -79,12 +79,16 @@ func TestNotes(t *testing.T) {
 		{"given", map[string]any{"auth": true, "redisPassword": "abc"}, []string{"get secret cache-auth -o jsonpath"}, "abc"},
 		{"existing", map[string]any{"auth": true, "existingSecret": "mine"}, []string{"get secret mine -o jsonpath"}, "no password"},
 		{
-			"dropped", map[string]any{"haproxy": map[string]any{"enabled": true}, "rbac": map[string]any{"create": true}, "redis": map[string]any{"masterGroupName": "mymaster"}},
-			[]string{"Without meaning here:", "haproxy: the Service", "rbac: the operator", "mymaster: Sentinels call the master cache"}, "exporter",
+			"dropped",
+			map[string]any{"haproxy": map[string]any{"enabled": true}, "rbac": map[string]any{"create": true}, "redis": map[string]any{"masterGroupName": "mymaster"}},
+			[]string{"Without meaning here:", "haproxy: the Service", "rbac: the operator", "mymaster: Sentinels call the master cache"},
+			"exporter",
 		},
 		{
-			"alike", map[string]any{"architecture": "replication", "master": map[string]any{"persistence": map[string]any{"size": "1Gi"}}, "replica": map[string]any{"persistence": map[string]any{"size": "2Gi"}}},
-			[]string{"replica.persistence: all members are alike"}, "Sentinels are",
+			"alike",
+			map[string]any{"architecture": "replication", "master": map[string]any{"persistence": map[string]any{"size": "1Gi"}}, "replica": map[string]any{"persistence": map[string]any{"size": "2Gi"}}},
+			[]string{"replica.persistence: all members are alike"},
+			"Sentinels are",
 		},
 	} {
 		_, _, notes := redisOf(t, tt.values)
@@ -101,8 +105,12 @@ func TestNotes(t *testing.T) {
 
 func TestUnknownRedisValuesAreRefused(t *testing.T) {
 	for _, values := range []map[string]any{
-		{"replica_count": 3}, {"redis": map[string]any{"customArgs": "x"}}, {"sentinel": map[string]any{"config": map[string]any{"x": 1}}},
-		{"image": map[string]any{"repository": "bitnami/redis", "tag": "7.2"}}, {"redis": map[string]any{"port": 6380}}, {"architecture": "cluster"},
+		{"replica_count": 3},
+		{"redis": map[string]any{"customArgs": "x"}},
+		{"sentinel": map[string]any{"config": map[string]any{"x": 1}}},
+		{"image": map[string]any{"repository": "bitnami/redis", "tag": "7.2"}},
+		{"redis": map[string]any{"port": 6380}},
+		{"architecture": "cluster"},
 	} {
 		if _, err := template(redisChart, "cache", "data", values); err == nil {
 			t.Errorf("%v is accepted", values)
