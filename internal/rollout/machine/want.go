@@ -83,7 +83,7 @@ func (m *machine) wantStep(d *Desired) {
 	d.Pinned, d.CanaryService = true, true
 	switch m.st.StepState {
 	case v1alpha1.StepPreparing:
-		d.Route = &Route{}
+		d.Route = &Route{Weight: m.taken(0)}
 	case v1alpha1.StepUpgrading:
 		d.Route = m.routeMeanwhile(step)
 	default:
@@ -100,7 +100,7 @@ func (m *machine) routeMeanwhile(step int32) *Route {
 	}
 	weight := min(is.Weight, max(m.asked(step-1), m.asked(step)))
 	need := min((weight*m.Workload.Size+99)/100, m.target(step), max(1, m.target(step-1)))
-	r.Weight = m.bounded(weight, m.enough(need))
+	r.Weight = m.taken(m.bounded(weight, m.enough(need)))
 	if at := is.MatchesOfStep; at > 0 && at <= step && m.newPods().Ready > 0 {
 		r.MatchesOfStep, r.HeadersOfStep = at, at
 	}
@@ -293,6 +293,7 @@ func (m *machine) routeOf(step int32) *Route {
 		r.HeadersOfStep = step
 	}
 	r.Weight = m.bounded(m.asked(step), m.enough(m.target(step)))
+	r.Weight = m.taken(r.Weight)
 	return r
 }
 
@@ -317,6 +318,14 @@ func (m *machine) bounded(weight, need int32) int32 {
 		return 0
 	}
 	return max(bears, min(weight, 100-m.stableBears()))
+}
+
+// taken is a weight that a step asks for; less than what the routes say waits until the stable version can take the rest.
+func (m *machine) taken(weight int32) int32 {
+	if is := m.st.Route; is != nil && !is.Restored && m.Workload.Stable.Ready == 0 && m.newPods().Ready > 0 {
+		return max(weight, is.Weight)
+	}
+	return weight
 }
 
 // returning is the share of the new version on the way back: what the stable version cannot bear yet.
