@@ -204,7 +204,7 @@ func (r *run) all(ctx context.Context, pairs []*pair) error {
 					if err := r.persist(ctx, p, chunk); err != nil {
 						errs[i*workersPerPair+w] = errors.Join(errs[i*workersPerPair+w], err)
 						if !isConflict(err) {
-							p.take(len(p.slots))
+							p.take(v1alpha1.SlotCount) // nothing is left for the other worker
 							return nil
 						}
 					}
