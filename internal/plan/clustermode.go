@@ -165,7 +165,7 @@ func DecideCluster(o ClusterObservation) ClusterDecision {
 	c := &clusterDecider{ClusterObservation: &o, clusterMap: mapCluster(o.Members)}
 	c.d.Members = max(o.Have, o.wanted())
 	for _, step := range []func() bool{
-		c.form, c.election, c.join, c.migrationRuns, c.unowned, c.forget, c.replicas, c.migrate, c.leaveMasters, c.shrink, c.missing,
+		c.form, c.election, c.join, c.migrationRuns, c.unowned, c.forget, c.replicas, c.migrate, c.leaveMasters, c.shrink, c.missing, c.agree,
 	} {
 		if step() {
 			return c.d
@@ -298,6 +298,10 @@ func (c *clusterDecider) unowned() bool {
 	if free.Len() == 0 {
 		return false
 	}
+	if m := c.differs(); m != nil {
+		// An owner that was given its slots just now may not be known to all, nor even have told so itself.
+		return c.step(ClusterWaiting, "%d slots have no master as %s sees it, and not all see it so", free.Len(), m.Name)
+	}
 	p, err := PlanSlots(c.layout(c.shards().kept))
 	if err != nil {
 		return c.step(ClusterBlocked, "%v", err)
@@ -317,6 +321,20 @@ func (c *clusterDecider) unowned() bool {
 func (c *clusterDecider) missing() bool {
 	if down := c.notUp(); len(down) > 0 {
 		return c.step(ClusterWaiting, "waiting for %s", fewOf(down))
+	}
+	return false
+}
+
+// agree waits until every member sends clients to the right master, and none refuses them: after a change gossip takes some
+// tenths of a second.
+func (c *clusterDecider) agree() bool {
+	if m := c.differs(); m != nil {
+		return c.step(ClusterWaiting, "%s has yet to learn which master has which slots", m.Name)
+	}
+	for i := range c.Members {
+		if m := &c.Members[i]; m.Up && !m.View.Info.OK {
+			return c.step(ClusterWaiting, "%s does not find the cluster whole yet", m.Name)
+		}
 	}
 	return false
 }

@@ -146,6 +146,27 @@ func (m *clusterMap) uncovered() v1alpha1.SlotSet {
 	return free
 }
 
+// differs is the first member of the cluster that believes other slots to be a living master's than that master does itself; nil
+// when all agree.
+func (c *clusterDecider) differs() *ClusterMember {
+	for i := range c.Members {
+		m := &c.Members[i]
+		if !m.Up || c.nodes[m.id()] == nil {
+			continue
+		}
+		for _, n := range c.nodes {
+			var seen v1alpha1.SlotSet
+			if known := m.View.Node(n.id); known != nil {
+				seen = known.Slots
+			}
+			if n.up() && !n.slots.Equal(seen) {
+				return m
+			}
+		}
+	}
+	return nil
+}
+
 // masters are the nodes with slots, by their lowest slot.
 func (m *clusterMap) masters() []*clusterNode {
 	var all []*clusterNode

@@ -20,6 +20,7 @@ import (
 //	want shards=3 replicas=1 have=6 [ephemeral] [force]
 //	cache-0 node=a id=A slots=0-5460 [epoch=1] [keys=5] [offset=9]  # a master; without slots or knows=: part of nothing
 //	cache-3 node=a id=D of=A [link=down]                            # a replica
+//	cache-1 told=before                                             # how all was before any slots were given; own: it knows no others' yet
 //	cache-4 down                                                    # its agent does not answer; [was=E] its last ID
 //	lost F slots=0-1 [of=A]                                         # a node that all know and no member is
 //	failed F                                                        # all masters say so
@@ -88,6 +89,8 @@ type shardServer struct {
 	joined, down       bool
 	linkDown, failed   bool
 	was                string
+	// told is empty where it knows all; "own": its own slots alone; "before": how all was before any slots were given.
+	told string
 }
 
 func newShardWorld() *shardWorld { return &shardWorld{shards: 3, replicas: 1} }
@@ -160,6 +163,8 @@ func (w *shardWorld) set(t testing.TB, line string) {
 			s.down = true
 		case "was":
 			s.was = value
+		case "told":
+			s.told = value
 		default:
 			t.Fatalf("%s: unknown word %s", line, a)
 		}
@@ -199,12 +204,16 @@ func (w *shardWorld) viewOf(s *shardServer) v1alpha1.ClusterView {
 		if x != s && (!x.joined || !s.joined || x.id == "") {
 			continue
 		}
-		n := v1alpha1.ClusterNode{ID: x.id, Address: x.name + ":6379", Myself: x == s, Role: v1alpha1.RoleMaster, Slots: x.slots, ConfigEpoch: x.epoch, Failed: x.failed, LinkUp: true}
+		slots := x.slots
+		if s.told == "before" || s.told == "own" && x != s {
+			slots, v.Info.OK = nil, false
+		}
+		n := v1alpha1.ClusterNode{ID: x.id, Address: x.name + ":6379", Myself: x == s, Role: v1alpha1.RoleMaster, Slots: slots, ConfigEpoch: x.epoch, Failed: x.failed, LinkUp: true}
 		if x.of != "" {
 			n.Role, n.MasterID = v1alpha1.RoleReplica, x.of
 		}
 		v.Nodes = append(v.Nodes, n)
-		v.Info.SlotsAssigned += x.slots.Len()
+		v.Info.SlotsAssigned += slots.Len()
 	}
 	v.Info.KnownNodes = len(v.Nodes)
 	return v
