@@ -4,12 +4,52 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"redstart.dev/redstart/api/v1alpha1"
 	"redstart.dev/redstart/internal/plan"
 	"redstart.dev/redstart/internal/redis"
 )
+
+// carryOut does what was decided, as long as there is time. Labels are set while the server is opened: each is a request of
+// its own to the API, and clients wait for the last of them.
+func (m *member) carryOut(ctx context.Context) error {
+	for todo := m.decided.Actions; len(todo) > 0; {
+		if ctx.Err() != nil {
+			return fmt.Errorf("%s: not in time", todo[0])
+		}
+		n := 1 + leadingLabels(todo[1:])
+		switch todo[0].(type) {
+		case plan.Open, plan.SetRoleLabel:
+		default:
+			n = 1
+		}
+		errs := make([]error, n)
+		var all sync.WaitGroup
+		for i, a := range todo[1:n] {
+			all.Go(func() { errs[i+1] = m.act(ctx, a) })
+		}
+		errs[0] = m.act(ctx, todo[0])
+		all.Wait()
+		if err := errors.Join(errs...); err != nil {
+			return err
+		}
+		m.publish(m.decided.Why)
+		todo = todo[n:]
+	}
+	return nil
+}
+
+// leadingLabels is with how many labels actions begin.
+func leadingLabels(actions []plan.Action) int {
+	n := slices.IndexFunc(actions, func(a plan.Action) bool { _, is := a.(plan.SetRoleLabel); return !is })
+	if n < 0 {
+		return len(actions)
+	}
+	return n
+}
 
 // act carries out one action of internal/plan, in bounded time.
 func (m *member) act(ctx context.Context, a plan.Action) error {

@@ -56,8 +56,11 @@ func (m *member) take(ctx context.Context, call any) {
 		m.answerTakeover(errors.New("another takeover came"))
 		m.takeover = c
 		m.correct(c)
-		// The authority was moved a moment ago.
-		m.lookAround(ctx)
+		// The authority was moved a moment ago. Writers wait, and a Lease proves itself by being renewed: nobody is asked
+		// where the watch has told of it.
+		if !m.heldSince(c.Term) {
+			m.lookAround(ctx)
+		}
 	case *candidateCall:
 		m.lookAround(ctx)
 		c.reply <- m.canHandOver(c.to)
@@ -76,6 +79,12 @@ func (m *member) take(ctx context.Context, call any) {
 		}
 		m.handover = c
 	}
+}
+
+// heldSince tells whether the watch has seen that this run of this agent holds the Lease, under term.
+func (m *member) heldSince(term int64) bool {
+	l := m.cluster.View().Lease
+	return l != nil && l.Holder == m.opts.Name && l.Boot == m.boot && l.Term == term
 }
 
 // canHandOver says what is wrong with a request for a handover.
@@ -121,7 +130,7 @@ type handoverRun struct {
 	pauseEnd time.Duration
 	term     int64
 	history  v1alpha1.ServerStatus // of this server, after the pause
-	labelled chan error            // how it went to take the label off this pod, once that was begun; of capacity 1
+	labelled chan error            // how it went to label both pods, once that was begun; of capacity 2
 	err      error
 }
 
@@ -210,9 +219,10 @@ func (m *member) handoverStep(ctx context.Context, h *handoverRun, step plan.Han
 	case plan.HandoverMove:
 		return m.move(ctx, h)
 	case plan.HandoverFollow:
-		// Writers wait, so the label goes while the candidate opens, and the candidate finds it gone.
-		h.labelled = make(chan error, 1)
+		// Writers wait, so the label moves while the candidate opens.
+		h.labelled = make(chan error, 2)
 		m.working.Go(func() { h.labelled <- m.setRole(ctx, m.opts.Name, v1alpha1.RoleReplica) })
+		m.working.Go(func() { h.labelled <- m.setRole(ctx, h.to.Name, v1alpha1.RoleMaster) })
 		return done(m.client.FollowFenced(short, h.to.Address))
 	case plan.HandoverTakeover:
 		long, cancel := context.WithTimeout(ctx, takeoverTime)
@@ -226,10 +236,13 @@ func (m *member) handoverStep(ctx context.Context, h *handoverRun, step plan.Han
 		m.decided.Role = v1alpha1.RoleReplica
 		// The label first: who is disconnected must not come back to this member. But no API that hangs keeps writers waiting.
 		var err error
-		select {
-		case err = <-h.labelled:
-		case <-short.Done():
-			err = errors.New("the label of a master is not off yet")
+		for range cap(h.labelled) {
+			select {
+			case e := <-h.labelled:
+				err = errors.Join(err, e)
+			case <-short.Done():
+				err = errors.New("the label of a master is not moved yet")
+			}
 		}
 		free, cancel := context.WithTimeout(ctx, actionTime)
 		defer cancel()

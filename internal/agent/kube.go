@@ -44,8 +44,8 @@ type kubeCluster struct {
 // NewCluster is the Cluster of the agent of pod me, of a Redis in a namespace.
 func NewCluster(config *rest.Config, namespace, redis, me string) (Cluster, error) {
 	config = rest.CopyConfig(config)
-	// An agent's calls are few and each of them urgent: no throttle of the client's.
-	config.QPS = -1
+	// An agent's calls are few and each of them urgent: no throttle of the client's, and no time for compressing.
+	config.QPS, config.DisableCompression = -1, true
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("make a client of the Kubernetes API: %w", err)

@@ -207,20 +207,6 @@ func (m *member) look(ctx context.Context) {
 	m.lookAtServer(bounded)
 }
 
-// carryOut does what was decided, as long as there is time.
-func (m *member) carryOut(ctx context.Context) error {
-	for _, a := range m.decided.Actions {
-		if ctx.Err() != nil {
-			return fmt.Errorf("%s: not in time", a)
-		}
-		if err := m.act(ctx, a); err != nil {
-			return err
-		}
-		m.publish(m.decided.Why)
-	}
-	return nil
-}
-
 // lookAround reads the Lease and asks everybody, at the same time.
 func (m *member) lookAround(ctx context.Context) {
 	read := make(chan struct{})

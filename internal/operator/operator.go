@@ -153,7 +153,7 @@ func setUp(m manager.Manager, o Options) error {
 	b := builder.ControllerManagedBy(m).Named("redis").
 		For(&v1alpha1.Redis{}, builder.WithPredicates(predicate.Or[client.Object](
 			predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
-		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(redisOfPod), builder.WithPredicates(podChanged())).
+		Watches(&corev1.Pod{}, podNews(), builder.WithPredicates(podChanged())).
 		Watches(&corev1.PersistentVolumeClaim{}, handler.EnqueueRequestsFromMapFunc(redisOfPod), builder.WithPredicates(claimChanged())).
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency})
 	for _, o := range ownedTypes() {

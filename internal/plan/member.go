@@ -266,11 +266,17 @@ func (m *decider) open(term int64, before time.Duration) {
 		if m.Self.Empty() && !p.Reachable {
 			continue // nobody knows what its server holds: it must not be made to copy this one
 		}
+		if t := m.Takeover; t != nil && t.From == p.Name {
+			continue // it follows already, and says so by handing over
+		}
 		if suspect && p.Address != "" && !(p.Reachable && p.Shut() && m.Now-p.AskedAt <= fresh) {
 			m.do(DemoteServer{Name: p.Name, Address: p.Address})
 		}
 	}
 	m.do(Remember{term}, Open{Term: term, Before: before})
+	if m.Takeover != nil {
+		m.d.Memory.LabelsAt = m.Now + labelsTime
+	}
 	m.label()
 	m.do(Nudge{})
 }
@@ -284,9 +290,16 @@ func (m *decider) demoteOthers() {
 	}
 }
 
+// labelsTime is how long the one that hands over may take to move the label.
+const labelsTime = 300 * time.Millisecond
+
 // label puts the label master on this member alone.
 func (m *decider) label() {
 	if !m.Lease.APIReachable {
+		return
+	}
+	if m.Now < m.d.Memory.LabelsAt {
+		m.lookAt(m.d.Memory.LabelsAt)
 		return
 	}
 	for i := range m.Peers {
@@ -299,8 +312,10 @@ func (m *decider) label() {
 	}
 }
 
+// labelReplica takes the label master off this member. While its server is down that can wait: whoever takes over does it, and
+// the API has better to do.
 func (m *decider) labelReplica() {
-	if m.Lease.APIReachable && m.Self.Label != v1alpha1.RoleReplica {
+	if m.Lease.APIReachable && m.Self.Server.Up && m.Self.Label != v1alpha1.RoleReplica {
 		m.do(SetRoleLabel{Pod: m.Self.Name, Role: v1alpha1.RoleReplica})
 	}
 }

@@ -79,6 +79,8 @@ type Memory struct {
 	FailoverAskedAt time.Duration
 	// DifferSince is since when a Sentinel believes in another master than the others do.
 	DifferSince time.Duration
+	// LabelsAt is from when on this master sees to the labels: before, the one that handed over to it does.
+	LabelsAt time.Duration
 }
 
 // Member is one member as the observer knows it.

@@ -145,7 +145,7 @@ func writeFile(path string, content []byte) error {
 // kubeconfig is the file that kubectl and our own command line use.
 func (id *identity) kubeconfig(server string) ([]byte, error) {
 	c := clientcmdapi.NewConfig()
-	c.Clusters[contextName] = &clientcmdapi.Cluster{Server: server, CertificateAuthorityData: id.ca}
+	c.Clusters[contextName] = &clientcmdapi.Cluster{Server: server, CertificateAuthorityData: id.ca, DisableCompression: true}
 	c.AuthInfos[contextName] = &clientcmdapi.AuthInfo{Token: id.token}
 	c.Contexts[contextName] = &clientcmdapi.Context{Cluster: contextName, AuthInfo: contextName, Namespace: "default"}
 	c.CurrentContext = contextName
