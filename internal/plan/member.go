@@ -247,7 +247,15 @@ func (m *decider) mayOpen() {
 	best, ok := m.best()
 	if ok && best == &m.Self {
 		m.why("this member holds the Lease and nobody holds more")
-		m.open(m.Lease.Term, m.deadline())
+		if m.Self.Term < m.Lease.Term || m.alone() {
+			m.open(m.Lease.Term, m.deadline())
+			return
+		}
+		// The server that was open under this term is gone. Copies of it may be left, whose offsets do not compare with those of
+		// the history that begins now; terms do.
+		term := m.Self.Term + 1
+		m.do(AcquireLease{Term: term, Members: m.Config.Replicas, ResourceVersion: m.Lease.ResourceVersion})
+		m.open(term, m.Now+m.duration()-m.margin())
 		return
 	}
 	m.why("the Lease names this member, but another holds more")
