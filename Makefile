@@ -87,4 +87,4 @@ help: ## Show this
 	@hack/need.sh redis-server
 
 .test-tools: .redis-server
-	@hack/need.sh chromium python3-redis kubectl
+	@hack/need.sh chromium python3-redis kubectl ioredis

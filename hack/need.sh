@@ -15,6 +15,7 @@ present() {
 	chromium) command -v chromium >/dev/null || command -v google-chrome >/dev/null || [ -d "/Applications/Google Chrome.app" ] ;;
 	# Debian installs modules for its own Python, which need not be the first on PATH.
 	python3-redis) /usr/bin/python3 -c 'import redis' 2>/dev/null || python3 -c 'import redis' 2>/dev/null ;;
+	ioredis) [ -d test/e2e/testdata/ioredis/node_modules/ioredis ] ;;
 	*) command -v "$1" >/dev/null ;;
 	esac
 }
@@ -64,9 +65,22 @@ check_go() {
 	esac
 }
 
+# Node.js is a lot for one client of the tests: it is not installed, and the tests say that they leave ioredis out.
+install_ioredis() {
+	if ! command -v npm >/dev/null; then
+		echo "There is no npm: the tests leave ioredis out."
+		return
+	fi
+	echo "Installing ioredis with npm."
+	npm ci --prefix test/e2e/testdata/ioredis --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null ||
+		echo "npm could not install ioredis: the tests leave it out."
+}
+
 for program; do
 	if [ "$program" = go ]; then
 		check_go
+	elif [ "$program" = ioredis ]; then
+		present ioredis || install_ioredis
 	elif ! present "$program"; then
 		install "$program"
 	fi

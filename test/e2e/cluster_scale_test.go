@@ -228,14 +228,37 @@ func TestClusterKilledMigration(t *testing.T) {
 	in.checkKnown()
 }
 
-// TestClusterNativeTools lets redis-cli judge a cluster of ours.
-func TestClusterNativeTools(t *testing.T) {
-	cli, err := exec.LookPath("redis-cli")
-	if err != nil {
-		t.Skip("there is no redis-cli")
-	}
+// TestClusterClients lets redis-cli judge a cluster of ours, and clients in other languages write to it while a shard comes, a
+// master hands over, and a shard goes.
+func TestClusterClients(t *testing.T) {
 	c := theCluster(t)
 	in := c.createCluster(t, c.namespace(t), "cache", clusterSpec(3, 1))
+	redisCLICheck(t, in)
+	var writers []*foreignWriter
+	for name, command := range foreignClients("cluster_client") {
+		writers = append(writers, startForeignWriter(t, name, command, in.service(in.name, v1alpha1.PortRedis), in.password))
+	}
+	for _, step := range [][]string{{"scale", in.name, "--shards", "4"}, {"failover", in.name, "--to", in.replicaOf(in.victim())}, {"scale", in.name, "--shards", "3"}} {
+		if out, err := in.redstart(append([]string{"-n", in.namespace}, step...)...); err != nil {
+			t.Fatalf("redstart %s: %v\n%s", strings.Join(step, " "), err, out)
+		}
+		in.waitCluster()
+	}
+	for _, w := range writers {
+		w.stop(t)
+	}
+	redisCLICheck(t, in)
+	if len(writers) < 2 {
+		t.Skip("redis-py and ioredis are not both installed")
+	}
+}
+
+func redisCLICheck(t *testing.T, in *instance) {
+	t.Helper()
+	cli, err := exec.LookPath("redis-cli")
+	if err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.Command(cli, "--cluster", "check", in.addresses()["cache-0"])
 	cmd.Env = append(syscall.Environ(), "REDISCLI_AUTH="+in.password)
 	out, err := cmd.CombinedOutput()

@@ -13,7 +13,9 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/redis/go-redis/v9/logging"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 var (
@@ -44,6 +46,7 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	// It logs every dial that fails, which is what these tests are about.
 	logging.Disable()
+	ctrllog.SetLogger(logr.Discard())
 	code := m.Run()
 	stopBackend()
 	results.print(os.Stdout, "")

@@ -1,0 +1,36 @@
+"""Writes keys to a Redis Cluster, HOST:PORT of any node, until standard input ends, whose first line is the password; then
+reads them back. It prints {"acked", "failed", "lost", "error"} as JSON."""
+import json
+import sys
+import threading
+import time
+
+from redis.cluster import RedisCluster
+
+host, port = sys.argv[1].rsplit(":", 1)
+password = sys.stdin.readline().rstrip("\n")
+over = threading.Event()
+
+
+def wait_for_end():
+    sys.stdin.read()
+    over.set()
+
+
+threading.Thread(target=wait_for_end, daemon=True).start()
+cluster = RedisCluster(host=host, port=int(port), password=password, socket_timeout=5, cluster_error_retry_attempts=20)
+acked, failed, error = [], 0, ""
+n = 0
+while not over.is_set():
+    try:
+        cluster.set(f"python:{n}", n)
+        acked.append(n)
+        if len(acked) == 1:
+            print("writing", flush=True)
+    except Exception as e:  # whatever it is, it is told
+        failed += 1
+        error = f"{type(e).__name__}: {e}"
+    n += 1
+    time.sleep(0.001)
+lost = sum(cluster.get(f"python:{n}") != str(n).encode() for n in acked)
+print(json.dumps({"acked": len(acked), "failed": failed, "lost": lost, "error": error}))
