@@ -164,6 +164,7 @@ func (a *application) latency(since int) (text string, now int) {
 
 // TestClusterScaling changes the numbers of shards and replicas while clients write, use transactions and scripts.
 func TestClusterScaling(t *testing.T) {
+	beyondCore(t)
 	c := theCluster(t)
 	in := c.createCluster(t, c.namespace(t), "cache", clusterSpec(3, 1))
 	fill(t, in.clusterClient(), scaleKeys)
@@ -203,7 +204,8 @@ func TestClusterScaling(t *testing.T) {
 // TestClusterKilledMigration kills a master in the middle of a migration of slots: what is open is found and finished, by who took
 // over.
 func TestClusterKilledMigration(t *testing.T) {
-	c := theCluster(t)
+	beyondCore(t)
+	c := theCluster(t, needProcesses)
 	in := c.createCluster(t, c.namespace(t), "cache", clusterSpec(3, 1))
 	in.waitSettled()
 	fill(t, in.clusterClient(), scaleKeys)
@@ -231,6 +233,7 @@ func TestClusterKilledMigration(t *testing.T) {
 // TestClusterClients lets redis-cli judge a cluster of ours, and clients in other languages write to it while a shard comes, a
 // master hands over, and a shard goes.
 func TestClusterClients(t *testing.T) {
+	beyondCore(t)
 	c := theCluster(t)
 	in := c.createCluster(t, c.namespace(t), "cache", clusterSpec(3, 1))
 	redisCLICheck(t, in)

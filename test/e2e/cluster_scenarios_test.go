@@ -13,15 +13,15 @@ import (
 // clusterScenarios are faults and planned changes of one shard, or of all, of a cluster of 3 shards with a replica each.
 var clusterScenarios = []scenario{
 	{
-		name: "kill -9 of a master's server", moves: true,
+		name: "kill -9 of a master's server", moves: true, needs: []need{needProcesses},
 		inject: func(in *instance, victim string) { in.kill(in.serverPID(victim)) },
 	},
 	{
-		name: "kill -9 of a master's agent", moves: true,
+		name: "kill -9 of a master's agent", moves: true, needs: []need{needProcesses},
 		inject: func(in *instance, victim string) { in.kill(in.agentPID(victim)) },
 	},
 	{
-		name: "SIGSTOP of a master's server", moves: true,
+		name: "SIGSTOP of a master's server", moves: true, needs: []need{needProcesses},
 		inject: func(in *instance, victim string) {
 			pid := in.serverPID(victim)
 			signalPID(in.t, pid, syscall.SIGSTOP)
@@ -30,11 +30,11 @@ var clusterScenarios = []scenario{
 		},
 	},
 	{
-		name: "pod of a master deleted", planned: true, moves: true,
+		name: "pod of a master deleted", planned: true, moves: true, core: clusterMode,
 		inject: func(in *instance, victim string) { in.deletePod(victim) },
 	},
 	{
-		name: "planned failover of a shard", planned: true, moves: true,
+		name: "planned failover of a shard", planned: true, moves: true, core: clusterMode,
 		inject: func(in *instance, victim string) {
 			if out, err := in.redstart("-n", in.namespace, "failover", in.name, "--to", in.replicaOf(victim)); err != nil {
 				in.t.Fatalf("redstart failover: %v\n%s", err, out)
@@ -42,7 +42,7 @@ var clusterScenarios = []scenario{
 		},
 	},
 	{
-		name: "all pods at once", planned: true,
+		name: "all pods at once", planned: true, core: clusterMode,
 		inject: func(in *instance, _ string) {
 			old := in.uids()
 			in.deletePods(v1alpha1.ComponentMember)
@@ -50,7 +50,7 @@ var clusterScenarios = []scenario{
 		},
 	},
 	{
-		name: "a master's data emptied", moves: true,
+		name: "a master's data emptied", moves: true, needs: []need{needProcesses, needDisks},
 		inject: func(in *instance, victim string) {
 			in.emptyData(victim)
 			in.kill(in.serverPID(victim))
@@ -96,6 +96,8 @@ func TestClusterScenarios(t *testing.T) {
 	in := c.createCluster(t, c.namespace(t), "cache", clusterSpec(3, 1))
 	for _, s := range clusterScenarios {
 		t.Run(s.name, func(t *testing.T) {
+			s.skipUnlessWanted(t, v1alpha1.ModeCluster)
+			theCluster(t, s.needs...)
 			for range *trials {
 				runClusterScenario(t, in, s)
 			}
@@ -198,6 +200,7 @@ func (in *instance) checkKnown() {
 
 // TestClustersSideBySide: two clusters, of which one comes back with all addresses new, never learn of each other.
 func TestClustersSideBySide(t *testing.T) {
+	beyondCore(t)
 	c := theCluster(t)
 	namespace := c.namespace(t)
 	a := c.createCluster(t, namespace, "a", clusterSpec(3, 0))

@@ -141,7 +141,11 @@ func (w *writer) lost(ctx context.Context, dial dialer) (int, error) {
 		for j, a := range batch {
 			keys[j] = w.key(a.n)
 		}
+		// A Service may just be changing over.
 		values, err := c.MGet(ctx, keys...).Result()
+		for again := time.Now().Add(30 * time.Second); err != nil && time.Now().Before(again); time.Sleep(attemptTimeout) {
+			values, err = c.MGet(ctx, keys...).Result()
+		}
 		if err != nil {
 			return 0, fmt.Errorf("read back what was acknowledged: %w", err)
 		}

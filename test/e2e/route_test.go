@@ -31,7 +31,7 @@ type shop struct {
 
 func startShop(t *testing.T) *shop {
 	t.Helper()
-	c := theCluster(t)
+	c := theCluster(t, needEmbedded) // a real cluster has no gateway of ours
 	s := &shop{t: t, cluster: c, namespace: c.namespace(t), http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}, Timeout: time.Minute}}
 	t.Cleanup(s.http.CloseIdleConnections)
 	if out, err := c.redstart("-n", s.namespace, "apply", "-f", filepath.Join("..", "..", "examples", "route"), "--wait"); err != nil {

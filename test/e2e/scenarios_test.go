@@ -38,6 +38,7 @@ type scenario struct {
 var (
 	replicationMode = []v1alpha1.Mode{v1alpha1.ModeReplication}
 	sentinelMode    = []v1alpha1.Mode{v1alpha1.ModeSentinel}
+	clusterMode     = []v1alpha1.Mode{v1alpha1.ModeCluster}
 	bothModes       = append(replicationMode[:1:1], sentinelMode...)
 )
 
@@ -177,6 +178,14 @@ func TestScenarios(t *testing.T) {
 	}
 }
 
+// skipUnlessWanted skips what is not of -scenarios=core.
+func (s scenario) skipUnlessWanted(t *testing.T, mode v1alpha1.Mode) {
+	t.Helper()
+	if !slices.Contains(s.core, mode) {
+		beyondCore(t)
+	}
+}
+
 func redisSpec(mode v1alpha1.Mode) v1alpha1.RedisSpec {
 	return v1alpha1.RedisSpec{
 		Mode: mode, Replicas: ptr.To[int32](3),
@@ -185,9 +194,7 @@ func redisSpec(mode v1alpha1.Mode) v1alpha1.RedisSpec {
 }
 
 func runScenario(t *testing.T, mode v1alpha1.Mode, s scenario) {
-	if *scenarioSet == "core" && !slices.Contains(s.core, mode) {
-		t.Skip("skipped: it is not of -scenarios=core")
-	}
+	s.skipUnlessWanted(t, mode)
 	in := theCluster(t, s.needs...).create(t, redisSpec(mode))
 	in.waitSettled()
 	before := in.master()
