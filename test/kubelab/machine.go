@@ -219,11 +219,11 @@ func makeCgroups(machine string) error {
 }
 
 // removeCgroups removes the control groups of a machine, deepest first. The kernel may need a moment to see the last
-// process gone.
+// process gone. runc makes groups in a hierarchy of v2 beside those of v1 too.
 func removeCgroups(ctx context.Context, machine string) error {
 	return waitFor(ctx, time.Minute, "the control groups of "+machine+" to be removed", func(context.Context) error {
 		var failed error
-		for _, root := range cgroupRoots() {
+		for _, root := range append(cgroupRoots(), "/sys/fs/cgroup/unified") {
 			var dirs []string
 			_ = filepath.WalkDir(filepath.Join(root, machine), func(path string, d os.DirEntry, err error) error {
 				if err == nil && d.IsDir() {
