@@ -1,13 +1,12 @@
 #!/bin/bash
 # Runs all tests and closes with their count. All packages run under the race detector but those that start whole
-# clusters, and two that have no goroutines of their own, the simulator and the Lua sandbox: under the detector some
-# schedules, and scripts that run side by side, are enough to see that.
+# clusters, and the simulator: it has no goroutines, and under the detector some schedules are enough to see that.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 all=$(go list ./...)
 whole=$(grep -E '/(test/e2e|cmd/redstart)(/|$)' <<<"$all" || true)
-small=$(grep -vE '/(test/e2e|cmd/redstart|internal/plan|internal/lua)(/|$)' <<<"$all")
+small=$(grep -vE '/(test/e2e|cmd/redstart|internal/plan)(/|$)' <<<"$all")
 
 events=$(mktemp)
 trap 'rm -f "$events"' EXIT

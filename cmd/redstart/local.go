@@ -8,10 +8,12 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 
 	"redstart.dev/redstart/internal/localcluster"
 	"redstart.dev/redstart/internal/operator"
+	"redstart.dev/redstart/internal/rollout"
 )
 
 // stopTimeout bounds how long a running up may take to stop: every pod has its grace period.
@@ -42,7 +44,9 @@ func (u *up) runCluster(ctx context.Context, logger *slog.Logger, started chan<-
 	operating, stopOperator := context.WithCancel(ctx)
 	defer stopOperator()
 	ended := make(chan error, 1)
-	go func() { ended <- operator.Run(operating, cluster.RESTConfig(), operator.Options{Logger: logger}) }()
+	go func() {
+		ended <- runControllers(operating, cluster.RESTConfig(), operator.Options{Logger: logger}, rollout.Options{Logger: logger})
+	}()
 	select {
 	case err = <-cluster.Failed():
 		stopOperator()
@@ -53,4 +57,12 @@ func (u *up) runCluster(ctx context.Context, logger *slog.Logger, started chan<-
 		}
 		return err
 	}
+}
+
+// runControllers runs those of Redises and of Rollouts until ctx is done, or one of them fails.
+func runControllers(ctx context.Context, config *rest.Config, redises operator.Options, rollouts rollout.Options) error {
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() error { return operator.Run(ctx, config, redises) })
+	both.Go(func() error { return rollout.Run(ctx, config, rollouts) })
+	return both.Wait()
 }

@@ -13,13 +13,14 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"redstart.dev/redstart/internal/operator"
+	"redstart.dev/redstart/internal/rollout"
 )
 
 func newOperatorCommand() *cobra.Command {
 	var o operator.Options
 	cmd := &cobra.Command{
 		Use:   "operator",
-		Short: "Look after every Redis of a Kubernetes cluster",
+		Short: "Look after every Redis and Rollout of a Kubernetes cluster",
 		Long: `Run the controller that makes the objects of every Redis, restarts and removes members in an order that loses nothing,
 and reports what it sees. It runs in the cluster; "redstart up" has one of its own.`,
 		Example: `  # In the operator's pod
@@ -41,7 +42,9 @@ and reports what it sees. It runs in the cluster; "redstart up" has one of its o
 			klog.SetSlogLogger(o.Logger)
 			ctrl.SetLogger(logr.FromSlogHandler(handler))
 			o.OwnNamespace = os.Getenv("POD_NAMESPACE") // the downward API sets it
-			return operator.Run(cmd.Context(), cfg, o)
+			return runControllers(cmd.Context(), cfg, o, rollout.Options{
+				Namespaces: o.Namespaces, LeaderElection: o.LeaderElection, LeaderElectionNamespace: o.LeaderElectionNamespace, Logger: o.Logger,
+			})
 		},
 	}
 	f := cmd.Flags()

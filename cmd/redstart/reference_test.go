@@ -37,15 +37,11 @@ func reference() string {
 }
 
 func page(b *strings.Builder, c *cobra.Command) {
-	heading := "##"
-	if c.Parent().HasParent() {
-		heading = "###"
-	}
-	fmt.Fprintf(b, "\n%s %s\n\n%s.\n\n```\n%s\n```\n", heading, c.CommandPath(), strings.TrimSuffix(c.Short, "."), c.UseLine())
+	fmt.Fprintf(b, "\n## redstart %s\n\n%s.\n\n```\n%s\n```\n", c.Name(), strings.TrimSuffix(c.Short, "."), c.UseLine())
 	if c.Long != "" && c.Name() != "completion" {
 		fmt.Fprintf(b, "\n%s\n", c.Long)
 	}
-	if c.Name() == "completion" {
+	if c.HasSubCommands() {
 		b.WriteString("\nFor bash, fish, powershell or zsh; `redstart completion SHELL --help` says how to load it.\n")
 	}
 	if c.Example != "" {
@@ -54,11 +50,6 @@ func page(b *strings.Builder, c *cobra.Command) {
 	c.InitDefaultHelpFlag()
 	if f := c.NonInheritedFlags(); f.HasAvailableFlags() {
 		fmt.Fprintf(b, "\n```\n%s```\n", f.FlagUsages())
-	}
-	for _, sub := range c.Commands() {
-		if c.Name() != "completion" && sub.IsAvailableCommand() {
-			page(b, sub)
-		}
 	}
 }
 

@@ -96,7 +96,7 @@ current cluster of kubectl.`,
 
 	root.AddCommand(
 		newUpCommand(a), newDownCommand(a), newApplyCommand(a), newGetCommand(a), newStatusCommand(a), newLogsCommand(a),
-		newScaleCommand(a), newDeleteCommand(a), newFailoverCommand(a), newCLICommand(a), newPortForwardCommand(a),
+		newScaleCommand(a), newDeleteCommand(a), newFailoverCommand(a), newRolloutCommand(a), newCLICommand(a), newPortForwardCommand(a),
 		newInstallCommand(a), newUninstallCommand(a), newRenderCommand(a), newImportCommand(a), newLuaCommand(a), newVersionCommand(a),
 		newClusterCommand(a), newRebalanceCommand(a),
 	)

@@ -32,6 +32,7 @@ const FieldManager = "redstart"
 // Resources that the commands follow.
 var (
 	Redises      = v1alpha1.GroupVersion.WithResource("redises")
+	Rollouts     = v1alpha1.GroupVersion.WithResource("rollouts")
 	Pods         = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
 	Services     = schema.GroupVersionResource{Version: "v1", Resource: "services"}
 	Secrets      = schema.GroupVersionResource{Version: "v1", Resource: "secrets"}

@@ -9,6 +9,7 @@ import (
 
 	"redstart.dev/redstart/api/v1alpha1"
 	"redstart.dev/redstart/internal/operator/objects"
+	"redstart.dev/redstart/internal/rollout"
 )
 
 // access is what the operator may do. Where it looks after all namespaces that is a ClusterRole; else it is a Role in
@@ -20,7 +21,7 @@ func access(o Options) []client.Object {
 		roleBinding(own, own, Name+"-leader", rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: Name + "-leader"}),
 	}
 	if len(o.Watch) == 0 {
-		rules := append(objects.OperatorRules(), objects.OperatorClusterRules()...)
+		rules := append(namespaceRules(), objects.OperatorClusterRules()...)
 		return append(all,
 			clusterRole(Name, rules, ""), clusterRoleBinding(own),
 			clusterRole(Name+"-view", viewRules(), "view"),
@@ -28,7 +29,7 @@ func access(o Options) []client.Object {
 	}
 	for _, ns := range o.Watch {
 		all = append(all,
-			role(ns, Name, objects.OperatorRules()),
+			role(ns, Name, namespaceRules()),
 			roleBinding(ns, own, Name, rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: Name}))
 	}
 	return all
@@ -40,6 +41,9 @@ func viewRules() []rbacv1.PolicyRule { return userRules("get", "list", "watch") 
 func editRules() []rbacv1.PolicyRule {
 	return userRules("create", "delete", "deletecollection", "patch", "update")
 }
+
+// namespaceRules are what the controllers of Redises and of Rollouts may do in a namespace that they look after.
+func namespaceRules() []rbacv1.PolicyRule { return append(objects.OperatorRules(), rollout.Rules()...) }
 
 func userRules(verbs ...string) []rbacv1.PolicyRule {
 	return []rbacv1.PolicyRule{{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"*"}, Verbs: verbs}}

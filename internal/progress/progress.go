@@ -141,6 +141,10 @@ func deploymentItem(item Item, w World, t Target) Item {
 		if s.ObservedGeneration >= max(t.Generation, d.Generation) && s.UpdatedReplicas == want && s.AvailableReplicas == want && s.Replicas == want {
 			item.State = Ready
 		}
+		if rollout := d.Annotations[v1alpha1.AnnotationHeldBy]; rollout != "" && s.UpdatedReplicas < want && s.ReadyReplicas == want {
+			item.State = Ready // as far as anybody but its Rollout can bring it
+			item.Detail += ", held by Rollout " + rollout
+		}
 		item.Pods = selected(w, d.Spec.Selector.MatchLabels)
 	}
 	return item

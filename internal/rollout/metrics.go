@@ -1,0 +1,87 @@
+package rollout
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/types"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"redstart.dev/redstart/api/v1alpha1"
+)
+
+// metrics are what the controller counts, besides what controller-runtime does.
+type metrics struct {
+	phase    *prometheus.GaugeVec
+	traffic  *prometheus.GaugeVec
+	releases *prometheus.CounterVec
+}
+
+// newMetrics registers the metrics with controller-runtime's registry, or takes those that an earlier controller of the
+// same process registered.
+func newMetrics() (*metrics, error) {
+	phase, err := register(prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "redstart_rollout_phase", Help: "1 for the phase that a Rollout is in.",
+	}, []string{"namespace", "name", "phase"}))
+	if err != nil {
+		return nil, err
+	}
+	traffic, err := register(prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "redstart_rollout_traffic_percent", Help: "Share of the traffic of the new version, in percent.",
+	}, []string{"namespace", "name"}))
+	if err != nil {
+		return nil, err
+	}
+	releases, err := register(prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "redstart_rollout_releases_total", Help: "Releases that ended, by how.",
+	}, []string{"namespace", "name", "outcome"}))
+	if err != nil {
+		return nil, err
+	}
+	return &metrics{phase, traffic, releases}, nil
+}
+
+func register[C prometheus.Collector](c C) (C, error) {
+	err := ctrlmetrics.Registry.Register(c)
+	var already prometheus.AlreadyRegisteredError
+	if errors.As(err, &already) {
+		if existing, ok := already.ExistingCollector.(C); ok {
+			return existing, nil
+		}
+	}
+	if err != nil {
+		return c, fmt.Errorf("register the metrics: %w", err)
+	}
+	return c, nil
+}
+
+func (m *metrics) observe(ro *v1alpha1.Rollout, before *v1alpha1.RolloutStatus) {
+	st := &ro.Status
+	if before.Phase != st.Phase && before.Phase != "" {
+		m.phase.DeleteLabelValues(ro.Namespace, ro.Name, string(before.Phase))
+	}
+	m.phase.WithLabelValues(ro.Namespace, ro.Name, string(st.Phase)).Set(1)
+	share := 0.0
+	if st.Route != nil && !st.Route.Restored {
+		share = float64(st.Route.Weight)
+	}
+	m.traffic.WithLabelValues(ro.Namespace, ro.Name).Set(share)
+	last := int64(0)
+	if len(before.History) > 0 {
+		last = before.History[0].Number
+	}
+	for _, h := range st.History {
+		if h.Number > last {
+			m.releases.WithLabelValues(ro.Namespace, ro.Name, string(h.Outcome)).Inc()
+		}
+	}
+}
+
+// forget drops the series of a Rollout that is gone.
+func (m *metrics) forget(key types.NamespacedName) {
+	labels := prometheus.Labels{"namespace": key.Namespace, "name": key.Name}
+	m.phase.DeletePartialMatch(labels)
+	m.traffic.DeletePartialMatch(labels)
+	m.releases.DeletePartialMatch(labels)
+}

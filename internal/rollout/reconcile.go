@@ -1,0 +1,196 @@
+package rollout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"redstart.dev/redstart/api/v1alpha1"
+	"redstart.dev/redstart/internal/rollout/machine"
+)
+
+const (
+	// lookAgain is the pause before another look at something that is on its way, and of which no event tells.
+	lookAgain = time.Second
+	// retry is the pause after something that somebody has to mend.
+	retry = 3 * time.Second
+	// conflicted is the pause after a write that somebody else's came before.
+	conflicted = 20 * time.Millisecond
+)
+
+// blockedError is what somebody has to mend before the Rollout goes on.
+type blockedError struct{ reason, message string }
+
+func (e blockedError) Error() string { return e.message }
+
+// Reconcile takes one step of one Rollout.
+func (r *reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	ro := &v1alpha1.Rollout{}
+	if err := r.live.Get(ctx, req.NamespacedName, ro); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.metrics.forget(req.NamespacedName)
+		}
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	result, err := r.step(ctx, ro)
+	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
+		return ctrl.Result{RequeueAfter: conflicted}, nil
+	}
+	return result, err
+}
+
+func (r *reconciler) step(ctx context.Context, ro *v1alpha1.Rollout) (ctrl.Result, error) {
+	deleting := !ro.DeletionTimestamp.IsZero()
+	if !controllerutil.ContainsFinalizer(ro, v1alpha1.RolloutFinalizer) {
+		if deleting {
+			return ctrl.Result{}, nil
+		}
+		controllerutil.AddFinalizer(ro, v1alpha1.RolloutFinalizer)
+		if err := r.client.Update(ctx, ro, client.FieldOwner(name)); err != nil {
+			return ctrl.Result{}, fmt.Errorf("mark Rollout %s: %w", ro.Name, err)
+		}
+	}
+	before := ro.Status.DeepCopy()
+	ro.Default()
+	if errs := ro.Validate(); len(errs) > 0 && !deleting {
+		r.block(ro, blockedError{v1alpha1.ReasonInvalidSpec, errs.ToAggregate().Error()})
+		return ctrl.Result{}, r.writeStatus(ctx, ro, before)
+	}
+	w, o, err := r.observe(ctx, ro)
+	if err != nil {
+		return r.blocked(ctx, ro, before, err)
+	}
+	d := machine.Next(o)
+	ro.Status = d.Status
+	for _, e := range d.Events {
+		r.events.Event(ro, eventType(e.Warning), e.Reason, e.Message)
+		r.log.Info("rollout", "rollout", ro.Namespace+"/"+ro.Name, "event", e.Reason, "message", e.Message)
+	}
+	if err := r.apply(ctx, ro, w, o, d.Desired); err != nil {
+		return r.blocked(ctx, ro, before, err)
+	}
+	due := r.measure(ctx, ro, d.Desired.Stages)
+	r.metrics.observe(ro, before)
+	if deleting && d.Desired.Done {
+		if err := r.revisions(ro).forget(ctx, nil); err != nil {
+			return ctrl.Result{}, err
+		}
+		controllerutil.RemoveFinalizer(ro, v1alpha1.RolloutFinalizer)
+		if err := r.client.Update(ctx, ro, client.FieldOwner(name)); client.IgnoreNotFound(err) != nil {
+			return ctrl.Result{}, fmt.Errorf("let Rollout %s go: %w", ro.Name, err)
+		}
+		return ctrl.Result{}, nil
+	}
+	if err := r.writeStatus(ctx, ro, before); err != nil {
+		return ctrl.Result{}, err
+	}
+	if err := r.revisions(ro).forget(ctx, &ro.Status); err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: soonest(d.Desired.Again, due, r.unwatched(ro))}, nil
+}
+
+// unwatched is when to look again at what no event tells of: pods that end, and ConfigMaps.
+func (r *reconciler) unwatched(ro *v1alpha1.Rollout) time.Duration {
+	switch ro.Status.Phase {
+	case v1alpha1.RolloutHealthy, v1alpha1.RolloutAborted, v1alpha1.RolloutDisabled:
+		if ro.Spec.WatchConfig {
+			return 5 * lookAgain
+		}
+		return 0
+	}
+	return lookAgain
+}
+
+// soonest is the shortest of times that are not zero.
+func soonest(times ...time.Duration) time.Duration {
+	var best time.Duration
+	for _, t := range times {
+		if t > 0 && (best == 0 || t < best) {
+			best = t
+		}
+	}
+	return best
+}
+
+// blocked tells people what is in the way, and keeps what was decided meanwhile.
+func (r *reconciler) blocked(ctx context.Context, ro *v1alpha1.Rollout, before *v1alpha1.RolloutStatus, err error) (ctrl.Result, error) {
+	var b blockedError
+	if !errors.As(err, &b) {
+		return ctrl.Result{}, err
+	}
+	r.block(ro, b)
+	if err := r.writeStatus(ctx, ro, before); err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: retry}, nil
+}
+
+func (r *reconciler) block(ro *v1alpha1.Rollout, b blockedError) {
+	condition := v1alpha1.ConditionReady
+	if b.reason == v1alpha1.ReasonRouteFailed {
+		condition = v1alpha1.ConditionTrafficRouted
+	}
+	changed := meta.SetStatusCondition(&ro.Status.Conditions, metav1.Condition{
+		Type: condition, Status: metav1.ConditionFalse, Reason: b.reason, Message: b.message, ObservedGeneration: ro.Generation,
+	})
+	ro.Status.Message = b.message
+	if changed {
+		r.events.Event(ro, eventType(true), b.reason, b.message)
+		r.log.Warn("rollout", "rollout", ro.Namespace+"/"+ro.Name, "reason", b.reason, "message", b.message)
+	}
+}
+
+func (r *reconciler) writeStatus(ctx context.Context, ro *v1alpha1.Rollout, before *v1alpha1.RolloutStatus) error {
+	if equality.Semantic.DeepEqual(before, &ro.Status) {
+		return nil
+	}
+	if err := r.client.Status().Update(ctx, ro, client.FieldOwner(name)); err != nil {
+		return fmt.Errorf("report the status of Rollout %s: %w", ro.Name, err)
+	}
+	return nil
+}
+
+// apply makes the world as it is wanted. The order matters: nothing gets traffic before it is there, nothing goes before its
+// traffic has gone, and pods are kept out of a Service before they begin.
+func (r *reconciler) apply(ctx context.Context, ro *v1alpha1.Rollout, w workload, o machine.Observation, d machine.Desired) error {
+	holding := d.Hold == machine.Held
+	if holding {
+		if err := r.applyWorkload(ctx, ro, w, o, d); err != nil {
+			return err
+		}
+	}
+	if err := r.applyServices(ctx, ro, d); err != nil {
+		return err
+	}
+	if err := r.applyRoutes(ctx, ro, d); err != nil {
+		return err
+	}
+	if err := r.applyExtra(ctx, ro, w, o, d); err != nil {
+		return err
+	}
+	if !holding {
+		return r.applyWorkload(ctx, ro, w, o, d)
+	}
+	return nil
+}
+
+// commandOf is the command that was given and not answered yet: as it was written, and without what follows a #.
+func commandOf(ro *v1alpha1.Rollout) (text, command string) {
+	text = ro.Annotations[v1alpha1.AnnotationRolloutCommand]
+	if text == "" || ro.Status.LastCommand != nil && ro.Status.LastCommand.Command == text {
+		return "", ""
+	}
+	command, _, _ = strings.Cut(text, "#")
+	return text, strings.Join(strings.Fields(command), " ")
+}
