@@ -15,10 +15,7 @@ import (
 //go:embed *.yaml
 var Files embed.FS
 
-// NotServed is a definition that no controller acts on yet: it is not given to clusters.
-const NotServed = "redstart.dev_rollouts.yaml"
-
-// All are the definitions that are served, by the names of their files.
+// All are the definitions, by the names of their files.
 func All() ([]*unstructured.Unstructured, error) {
 	names, err := fs.Glob(Files, "*.yaml")
 	if err != nil {
@@ -26,9 +23,6 @@ func All() ([]*unstructured.Unstructured, error) {
 	}
 	var all []*unstructured.Unstructured
 	for _, name := range names {
-		if name == NotServed {
-			continue
-		}
 		b, err := Files.ReadFile(name)
 		if err != nil {
 			return nil, err

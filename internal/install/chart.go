@@ -25,7 +25,7 @@ func ChartFiles() (map[string][]byte, error) {
 		files[name+".rules.yaml"] = b
 	}
 	err := fs.WalkDir(crd.Files, ".", func(name string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() || name == crd.NotServed {
+		if err != nil || e.IsDir() {
 			return err
 		}
 		b, err := crd.Files.ReadFile(name)

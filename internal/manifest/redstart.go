@@ -12,9 +12,10 @@ func validateRedis(r *v1alpha1.Redis) []fieldProblem {
 	return fromFieldErrors(r.Validate())
 }
 
-// validateRollout refuses a Rollout: nothing acts on one yet.
-func validateRollout(*v1alpha1.Rollout) []fieldProblem {
-	return []fieldProblem{{"kind", "Forbidden: Rollout is not served yet; remove it"}}
+// validateRollout checks a Rollout likewise.
+func validateRollout(r *v1alpha1.Rollout) []fieldProblem {
+	r.Default()
+	return fromFieldErrors(r.Validate())
 }
 
 func fromFieldErrors(list field.ErrorList) []fieldProblem {

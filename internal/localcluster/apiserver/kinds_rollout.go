@@ -1,15 +1,6 @@
 package apiserver
 
-import (
-	"k8s.io/apimachinery/pkg/util/validation/field"
-
-	"redstart.dev/redstart/api/v1alpha1"
-)
-
-// refuseRollout: nothing acts on a Rollout yet, and one that is accepted promises a release that never comes.
-func refuseRollout(*v1alpha1.Rollout) field.ErrorList {
-	return field.ErrorList{field.Forbidden(field.NewPath("kind"), "Rollout is not served yet; remove it")}
-}
+import "redstart.dev/redstart/api/v1alpha1"
 
 // rolloutKinds is the Rollout. It has no scale: its workload has.
 func rolloutKinds() []erasable {
@@ -17,7 +8,7 @@ func rolloutKinds() []erasable {
 		row[*v1alpha1.Rollout]{
 			gv: v1alpha1.GroupVersion, plural: "rollouts", list: &v1alpha1.RolloutList{}, short: []string{"ro"}, inAll: true,
 			defaults:       (*v1alpha1.Rollout).Default,
-			validate:       refuseRollout,
+			validate:       (*v1alpha1.Rollout).Validate,
 			validateUpdate: (*v1alpha1.Rollout).ValidateUpdate,
 			spec:           func(r *v1alpha1.Rollout) any { return &r.Spec },
 			copyStatus:     func(to, from *v1alpha1.Rollout) { to.Status = from.Status },
