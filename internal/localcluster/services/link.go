@@ -12,6 +12,7 @@ import (
 type link struct {
 	pod             types.UID
 	client, backend *net.TCPConn
+	free            bool // set stays away from it; guarded by the pool's lock
 }
 
 // forward copies both ways until both sides are done. An end of one side's data is passed on as such (half-close);

@@ -31,7 +31,7 @@ type affine struct {
 }
 
 // set replaces the backends. Connections to a pod that is not among them any more are reset: a writer must not stay
-// with a master that was demoted. Those to a pod that is merely not ready, or terminating, go on.
+// with a master that was demoted. Those to a pod that is merely not ready, or terminating, go on, and those let go before.
 func (p *pool) set(backends []backend, affinity time.Duration) {
 	p.mu.Lock()
 	p.ready = p.ready[:0:0]
@@ -45,13 +45,22 @@ func (p *pool) set(backends []backend, affinity time.Duration) {
 	p.affinity = affinity
 	var cut []*link
 	for l := range p.links {
-		if !p.known[l.pod] {
+		if !p.known[l.pod] && !l.free {
 			cut = append(cut, l)
 		}
 	}
 	p.mu.Unlock()
 	for _, l := range cut {
 		l.reset()
+	}
+}
+
+// letGo lets the connections to all pods but those of kept go on until they end by themselves.
+func (p *pool) letGo(kept map[types.UID]bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for l := range p.links {
+		l.free = l.free || !kept[l.pod]
 	}
 }
 

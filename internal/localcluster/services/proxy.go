@@ -107,6 +107,9 @@ func (p *Proxy) open(svc *corev1.Service, local map[int32]int32) (opened, error)
 		s = &service{ports: map[int32]*port{}}
 		p.services[key] = s
 	}
+	if s.svc != nil && !maps.Equal(s.svc.Spec.Selector, svc.Spec.Selector) {
+		s.letGo(selected(svc, slices.Collect(maps.Values(p.pods))))
+	}
 	s.svc = svc
 	out := opened{local: map[int32]int32{}}
 	var errs []error
@@ -141,6 +144,18 @@ func (p *Proxy) open(svc *corev1.Service, local map[int32]int32) (opened, error)
 	}
 	p.refresh(s)
 	return out, errors.Join(errs...)
+}
+
+// letGo lets connections go on to pods that a new selector leaves out. Such pods did not change: a connection to one of them
+// may be in the middle of an answer, and a cluster would not end it either.
+func (s *service) letGo(now []*corev1.Pod) {
+	kept := make(map[types.UID]bool, len(now))
+	for _, pod := range now {
+		kept[pod.UID] = true
+	}
+	for _, pt := range s.ports {
+		pt.pool.letGo(kept)
+	}
 }
 
 // openCluster opens the cluster IP's side of a port and returns the address to keep.

@@ -242,6 +242,28 @@ func TestLeavingBackends(t *testing.T) {
 	t.Logf("the reset came %s after the label changed", time.Since(began).Round(time.Microsecond))
 }
 
+// TestNewSelector lets connections to pods that another selector leaves out go on, and sends new ones elsewhere.
+func TestNewSelector(t *testing.T) {
+	p, address := open(t, 10, nil)
+	p.podChanged(podAt("a", server(t, "a")))
+	c := dial(t, address)
+	if got, err := ask(c); err != nil || got != "a hello" {
+		t.Fatalf("%q, %v", got, err)
+	}
+	svc := testService(intstr.FromString("redis"))
+	svc.Spec.ClusterIP, svc.Spec.Selector = "127.0.0.1", map[string]string{"version": "other"}
+	if _, err := p.open(svc, map[int32]int32{6379: int32(c.RemoteAddr().(*net.TCPAddr).Port)}); err != nil {
+		t.Fatal(err)
+	}
+	p.podChanged(podAt("a", server(t, "a"), unready)) // whatever happens to the pod later
+	if got, err := ask(c); err != nil || got != "a hello" {
+		t.Errorf("after another selector: %q, %v; the connection should go on", got, err)
+	}
+	if got, err := try(address); err == nil {
+		t.Errorf("a new connection got %q, want a reset: no pod is selected", got)
+	}
+}
+
 func TestLimit(t *testing.T) {
 	p, address := open(t, 2, nil)
 	p.podChanged(podAt("a", server(t, "a")))
