@@ -60,7 +60,7 @@ func (p *pool) letGo(kept map[types.UID]bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for l := range p.links {
-		l.free = l.free || !kept[l.pod]
+		l.free = !kept[l.pod] && (l.free || p.known[l.pod])
 	}
 }
 

@@ -245,22 +245,34 @@ func TestLeavingBackends(t *testing.T) {
 // TestNewSelector lets connections to pods that another selector leaves out go on, and sends new ones elsewhere.
 func TestNewSelector(t *testing.T) {
 	p, address := open(t, 10, nil)
-	p.podChanged(podAt("a", server(t, "a")))
+	port := server(t, "a")
+	p.podChanged(podAt("a", port))
 	c := dial(t, address)
 	if got, err := ask(c); err != nil || got != "a hello" {
 		t.Fatalf("%q, %v", got, err)
 	}
 	svc := testService(intstr.FromString("redis"))
 	svc.Spec.ClusterIP, svc.Spec.Selector = "127.0.0.1", map[string]string{"version": "other"}
-	if _, err := p.open(svc, map[int32]int32{6379: int32(c.RemoteAddr().(*net.TCPAddr).Port)}); err != nil {
+	local := map[int32]int32{6379: int32(c.RemoteAddr().(*net.TCPAddr).Port)}
+	if _, err := p.open(svc, local); err != nil {
 		t.Fatal(err)
 	}
-	p.podChanged(podAt("a", server(t, "a"), unready)) // whatever happens to the pod later
+	p.podChanged(podAt("a", port, unready)) // whatever happens to the pod later
 	if got, err := ask(c); err != nil || got != "a hello" {
 		t.Errorf("after another selector: %q, %v; the connection should go on", got, err)
 	}
 	if got, err := try(address); err == nil {
 		t.Errorf("a new connection got %q, want a reset: no pod is selected", got)
+	}
+	// Once selected again, it is cut like any other when its pod leaves.
+	back := svc.DeepCopy()
+	back.Spec.Selector = testService(intstr.FromString("redis")).Spec.Selector
+	if _, err := p.open(back, local); err != nil {
+		t.Fatal(err)
+	}
+	p.podChanged(podAt("a", port, other))
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the label is gone: %v, want a reset", err)
 	}
 }
 

@@ -137,8 +137,9 @@ func (m *machine) wantPromotion(d *Desired) {
 	case v1alpha1.StepAnalyzing:
 		d.Route, d.Stages = all, []string{StageAfter}
 	case v1alpha1.StepReplacing:
-		// A still newer version waits: half of the old pods may be gone, so there is no clean way back.
-		d.Route, d.Hold, d.Template = all, Release, m.st.CanaryRevision
+		// A still newer version waits: half of the old pods may be gone, so there is no clean way back. Who comes through the
+		// workload's own Service must not be left without a pod when the last of them goes.
+		d.Route, d.Pinned, d.Hold, d.Template = all, false, Release, m.st.CanaryRevision
 		if m.Workload.Template != m.st.CanaryRevision {
 			m.st.PendingRevision = m.Workload.Template
 		}
