@@ -17,7 +17,7 @@ func (r *reconciler) measure(ctx context.Context, ro *v1alpha1.Rollout, stages [
 		check v1alpha1.AnalysisCheck
 		at    int // in the status
 	}
-	var now = r.now()
+	now := r.now()
 	var measurements []due
 	var wait time.Duration
 	for _, stage := range stages {

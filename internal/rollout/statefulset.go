@@ -96,7 +96,7 @@ func (w *statefulSet) set(d machine.Desired, _ machine.Workload) error {
 	if d.Hold == machine.Batch {
 		partition = max(0, w.size()-d.Batch)
 	}
-	var most = s.RollingUpdate
+	most := s.RollingUpdate
 	*s = appsv1.StatefulSetUpdateStrategy{
 		Type:          appsv1.RollingUpdateStatefulSetStrategyType,
 		RollingUpdate: &appsv1.RollingUpdateStatefulSetStrategy{Partition: &partition},

@@ -23490,9 +23490,15 @@ func schema_redstartdev_redstart_api_v1alpha1_AgentStatus(ref common.ReferenceCa
 					},
 					"configHash": {
 						SchemaProps: spec.SchemaProps{
-							Description: "ConfigHash is the hash of the configuration in force; PendingRestart lists the settings that need a restart.",
+							Description: "ConfigHash is the hash of the configuration in force; PendingRestart lists the settings that need a restart. Both speak of the wanted configuration whose hash is ConfigSeen; who wants another one has to wait until it is seen.",
 							Type:        []string{"string"},
 							Format:      "",
+						},
+					},
+					"configSeen": {
+						SchemaProps: spec.SchemaProps{
+							Type:   []string{"string"},
+							Format: "",
 						},
 					},
 					"pendingRestart": {
