@@ -15,7 +15,7 @@ import (
 func ChartFiles() (map[string][]byte, error) {
 	files := map[string][]byte{}
 	for name, rules := range map[string][]rbacv1.PolicyRule{
-		"namespace": objects.OperatorRules(), "cluster": objects.OperatorClusterRules(), "leader": objects.OperatorOwnRules(),
+		"namespace": namespaceRules(), "cluster": objects.OperatorClusterRules(), "leader": objects.OperatorOwnRules(),
 		"view": viewRules(), "edit": editRules(),
 	} {
 		b, err := yaml.Marshal(rules)

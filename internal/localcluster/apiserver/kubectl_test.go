@@ -76,7 +76,7 @@ func TestKubectl(t *testing.T) {
 		{args: "describe deployment web", want: `Replicas: +5 desired`},
 		{args: "explain redis.spec.sentinel.downAfter", want: `how long|How long a master must be silent`},
 		{args: "patch redis cache --type=merge -p {\"spec\":{\"replicas\":0}}", want: `spec.replicas: Invalid value: 0: expected a whole number from 1 to 32`, fails: true},
-		{args: "patch redis cache --type=json -p [{\"op\":\"replace\",\"path\":\"/spec/mode\",\"value\":\"Cluster\"}]", want: `Cluster is not served yet`, fails: true},
+		{args: "patch redis cache --type=json -p [{\"op\":\"replace\",\"path\":\"/spec/mode\",\"value\":\"Cluster\"}]", want: `it is Sentinel and cannot be changed`, fails: true},
 		{args: "apply -f -", stdin: strings.Replace(web, "containers:", "nodeSelector: {disk: ssd}\n      containers:", 1), want: `spec.template.spec.nodeSelector: Forbidden: not supported on one machine; remove it or run this on Kubernetes`, fails: true},
 		{args: "apply -f -", stdin: strings.Replace(web, "mode: Sentinel", "mode: Sentinel, replica: 3", 1), want: `unknown field "spec.replica"`, fails: true},
 		{args: "apply -f -", stdin: "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: a}", want: `no matches for kind "DaemonSet" in version "apps/v1"`, fails: true},
