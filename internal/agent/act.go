@@ -26,20 +26,42 @@ func (m *member) carryOut(ctx context.Context) error {
 		default:
 			n = 1
 		}
-		errs := make([]error, n)
-		var all sync.WaitGroup
-		for i, a := range todo[1:n] {
-			all.Go(func() { errs[i+1] = m.act(ctx, a) })
-		}
-		errs[0] = m.act(ctx, todo[0])
-		all.Wait()
-		if err := errors.Join(errs...); err != nil {
+		if err := m.actTogether(ctx, todo[:n]); err != nil {
 			return err
 		}
 		m.publish(m.decided.Why)
 		todo = todo[n:]
 	}
 	return nil
+}
+
+// actTogether carries out labels, and what may come before them, at the same time. In a cluster the labels are set one after the
+// other, the last one first, which is that of the master: a Service that selected nobody in between would be seen so by
+// kube-proxies, and for their whole period.
+func (m *member) actTogether(ctx context.Context, group []plan.Action) error {
+	errs := make([]error, len(group))
+	one := func(i int) { errs[i] = m.act(ctx, group[i]) }
+	var all sync.WaitGroup
+	labels := 0 // where they begin
+	if _, is := group[0].(plan.SetRoleLabel); !is {
+		labels = 1
+	}
+	if m.opts.ServiceLag > 0 {
+		all.Go(func() {
+			for i := len(group) - 1; i >= labels; i-- {
+				one(i)
+			}
+		})
+	} else {
+		for i := labels; i < len(group); i++ {
+			all.Go(func() { one(i) })
+		}
+	}
+	if labels > 0 {
+		one(0)
+	}
+	all.Wait()
+	return errors.Join(errs...)
 }
 
 // leadingLabels is with how many labels actions begin.

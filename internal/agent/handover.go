@@ -221,8 +221,16 @@ func (m *member) handoverStep(ctx context.Context, h *handoverRun, step plan.Han
 	case plan.HandoverFollow:
 		// Writers wait, so the label moves while the candidate opens.
 		h.labelled = make(chan error, 2)
-		m.working.Go(func() { h.labelled <- m.setRole(ctx, m.opts.Name, v1alpha1.RoleReplica) })
-		m.working.Go(func() { h.labelled <- m.setRole(ctx, h.to.Name, v1alpha1.RoleMaster) })
+		up := func() { h.labelled <- m.setRole(ctx, h.to.Name, v1alpha1.RoleMaster) }
+		down := func() { h.labelled <- m.setRole(ctx, m.opts.Name, v1alpha1.RoleReplica) }
+		if m.opts.ServiceLag > 0 {
+			// A Service that selected nobody in between would be seen so by kube-proxies, and for their whole period. This
+			// member takes no writes any more.
+			m.working.Go(func() { up(); down() })
+		} else {
+			m.working.Go(up)
+			m.working.Go(down)
+		}
 		return done(m.client.FollowFenced(short, h.to.Address))
 	case plan.HandoverTakeover:
 		long, cancel := context.WithTimeout(ctx, takeoverTime)
@@ -415,6 +423,9 @@ func (m *member) endHandover(ctx context.Context, h *handoverRun, err error) err
 		m.handoverFailed = m.now()
 		m.leaving, m.handingOver = "", false
 		status.Phase, status.To, status.Message = v1alpha1.HandoverFailed, "", err.Error()
+	}
+	if err == nil {
+		m.handedOver = m.now()
 	}
 	m.log.Info("handover ended", "to", h.to.Name, "phase", status.Phase, "milliseconds", status.Milliseconds, "message", status.Message)
 	if m.handover != nil {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"redstart.dev/redstart/api/v1alpha1"
 )
 
 const second = time.Second
@@ -83,6 +85,34 @@ func (o *Observation) backedUntil() time.Duration {
 	}
 	slices.Sort(asked)
 	return asked[len(asked)-need] + o.duration() - o.margin()
+}
+
+// outOfSight tells whether this holder lives on its last renewal alone and can expect nothing more: neither the API nor so many
+// members that they would make a majority with it have answered for the time after which the API counts as away, and no
+// replica's server acknowledges what it takes. All of that may be lost, so it need not use the rest of that renewal up.
+// Members that are proven dead say nothing about the network.
+func (o *Observation) outOfSight() bool {
+	patience := APITimeout(o.duration())
+	if o.Lease.APIReachable || o.Now-o.Lease.RenewedAt < patience || o.Now >= o.deadline() || o.backedUntil() > 0 {
+		return false
+	}
+	if slices.ContainsFunc(o.Self.Server.Replicas, func(r v1alpha1.ReplicaStatus) bool { return r.Online && r.LagSeconds < 2 }) {
+		return false
+	}
+	members, answer, silent := o.leaseMembers(), int32(0), int32(0)
+	if Ordinal(o.Self.Name) < members {
+		answer++
+	}
+	for i := range o.Peers {
+		switch p := &o.Peers[i]; {
+		case Ordinal(p.Name) >= members || p.Terminated || p.Refused:
+		case p.Reachable || o.Now-p.AskedAt < patience:
+			answer++
+		default:
+			silent++
+		}
+	}
+	return silent > 0 && answer <= members/2
 }
 
 // consent tells whether so many members have not backed the holder for a whole lease period that it cannot have had a

@@ -92,6 +92,9 @@ func (m *decider) asHolder() {
 	if s.Role == v1alpha1.RoleMaster && !m.Self.Fenced {
 		// Once fenced, only a renewal counts: what the others say cannot tell whether somebody took over in between.
 		until = max(until, m.backedUntil())
+		if m.cutOff() {
+			until = m.Now
+		}
 	}
 	if m.alone() {
 		until = m.Now + m.duration()
@@ -139,6 +142,9 @@ func (m *decider) asHolder() {
 		// A renewal that succeeds just now proves that nobody took over in between, and that what was seen of the Lease is
 		// not old.
 		m.why("the Lease names this member; it has to be renewed before the server is opened")
+		if s.Role == v1alpha1.RoleMaster && m.Self.Fenced && m.Self.Term == m.Lease.Term && m.Now >= m.d.Memory.DroppedAt+RenewEvery {
+			m.dropClients()
+		}
 		m.renew()
 		return
 	}
@@ -154,8 +160,11 @@ func (m *decider) asHolder() {
 func (m *decider) asMaster(until time.Duration) {
 	if m.Now >= until {
 		m.why("the Lease could not be renewed for %s", (m.Now - m.Lease.RenewedAt).Round(time.Second/10))
-		// A client that kept its connection would get errors from here while another member serves.
-		m.do(Fence{}, DropClients{})
+		if m.Now < m.deadline() {
+			m.why("cut off: neither the API nor a majority of the members answers")
+		}
+		m.do(Fence{})
+		m.dropClients()
 		m.renew()
 		return
 	}
@@ -174,6 +183,31 @@ func (m *decider) asMaster(until time.Duration) {
 	} else {
 		m.lookAt(m.Lease.RenewedAt + RenewEvery)
 	}
+}
+
+// cutOff tells whether a master has nothing left but its last renewal (see outOfSight), and asking everybody again did not
+// change that.
+func (m *decider) cutOff() bool {
+	mem := &m.d.Memory
+	switch {
+	case !m.outOfSight():
+		mem.SilentSince = 0
+		return false
+	case mem.SilentSince == 0:
+		mem.SilentSince = m.Now
+	case m.Now-mem.SilentSince >= fresh:
+		return true
+	}
+	m.do(Poll{})
+	m.lookAt(mem.SilentSince + fresh)
+	return false
+}
+
+// dropClients of a master that had to fence itself: who kept a connection would get errors from here while another member
+// serves. It is done again and again, for those that come back before their Service sends them elsewhere would stay.
+func (m *decider) dropClients() {
+	m.do(DropClients{})
+	m.d.Memory.DroppedAt = m.Now
 }
 
 // leave hands a master's role over, or ends it, when that is asked for. movable says whether the authority can be moved now.

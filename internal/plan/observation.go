@@ -81,6 +81,10 @@ type Memory struct {
 	DifferSince time.Duration
 	// LabelsAt is from when on this master sees to the labels: before, the one that handed over to it does.
 	LabelsAt time.Duration
+	// DroppedAt is when a master that fenced itself last dropped its clients.
+	DroppedAt time.Duration
+	// SilentSince is since when a master that lives on its last renewal gets an answer from nobody.
+	SilentSince time.Duration
 }
 
 // Member is one member as the observer knows it.
