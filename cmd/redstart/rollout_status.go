@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/yaml"
 
 	"redstart.dev/redstart/api/v1alpha1"
 	"redstart.dev/redstart/internal/client"
@@ -33,15 +32,7 @@ func newRolloutStatusCommand(a *app) *cobra.Command {
 		Example: `  redstart rollout status
   redstart rollout status frontend -w
   redstart rollout status frontend -o json`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if err := checkOutput(output, "table", "json", "yaml"); err != nil {
-				return err
-			}
-			if watch && output != "table" {
-				return usagef("--watch draws on the terminal; leave --output out")
-			}
-			return cobra.MaximumNArgs(1)(cmd, args)
-		},
+		Args:              statusArgs(&output, &watch),
 		ValidArgsFunction: a.completeNames(client.Rollouts),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.connect()
@@ -55,8 +46,7 @@ func newRolloutStatusCommand(a *app) *cobra.Command {
 			return a.printRollouts(cmd.Context(), c, name, output)
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "table", "`FORMAT`: table, json or yaml")
-	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "keep showing it, as it changes")
+	addStatusFlags(cmd, &output, &watch)
 	return cmd
 }
 
@@ -115,15 +105,7 @@ func (a *app) printRollouts(ctx context.Context, c *client.Client, name, output 
 	if name != "" {
 		v = views[0]
 	}
-	if output == "json" {
-		return writeJSON(a.out, v)
-	}
-	data, err := yaml.Marshal(v)
-	if err != nil {
-		return err
-	}
-	_, err = a.out.Write(data)
-	return err
+	return a.writeData(v, output)
 }
 
 func drawRollouts(all []*v1alpha1.Rollout) ([]byte, error) {
@@ -154,13 +136,7 @@ func (a *app) watchRollouts(ctx context.Context, c *client.Client, name string) 
 		if err != nil {
 			return err
 		}
-		if isTerminal(a.out) {
-			_, err = fmt.Fprintf(a.out, "\x1b[H\x1b[2J%s", picture)
-		} else if !bytes.Equal(picture, last) {
-			last = picture
-			_, err = fmt.Fprintf(a.out, "%s\n", picture)
-		}
-		if err != nil {
+		if _, err := a.redraw(picture, &last); err != nil {
 			return err
 		}
 	}

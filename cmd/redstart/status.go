@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/yaml"
 
 	"redstart.dev/redstart/api/v1alpha1"
 	"redstart.dev/redstart/internal/client"
@@ -33,15 +32,7 @@ func newStatusCommand(a *app) *cobra.Command {
 		Example: `  redstart status
   redstart status cache -w
   redstart status cache -o json`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if err := checkOutput(output, "table", "json", "yaml"); err != nil {
-				return err
-			}
-			if watch && output != "table" {
-				return usagef("--watch draws on the terminal; leave --output out")
-			}
-			return cobra.MaximumNArgs(1)(cmd, args)
-		},
+		Args:              statusArgs(&output, &watch),
 		ValidArgsFunction: a.completeNames(client.Redises),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.connect()
@@ -55,8 +46,7 @@ func newStatusCommand(a *app) *cobra.Command {
 			return a.printStatus(cmd.Context(), c, name, output)
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "table", "`FORMAT`: table, json or yaml")
-	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "keep showing it, as it changes")
+	addStatusFlags(cmd, &output, &watch)
 	return cmd
 }
 
@@ -79,15 +69,7 @@ func (a *app) printStatus(ctx context.Context, c *client.Client, name, output st
 	if name != "" {
 		v = views[0]
 	}
-	if output == "json" {
-		return writeJSON(a.out, v)
-	}
-	data, err := yaml.Marshal(v)
-	if err != nil {
-		return err
-	}
-	_, err = a.out.Write(data)
-	return err
+	return a.writeData(v, output)
 }
 
 // listRedises gets one Redis, or all for an empty name, by name.
@@ -130,17 +112,7 @@ func (a *app) watchStatus(ctx context.Context, c *client.Client, name string) er
 			}
 		}
 		sort.Slice(shown, func(i, j int) bool { return shown[i].Name < shown[j].Name })
-		err := a.draw(shown, func(picture []byte) (int, error) {
-			if isTerminal(a.out) {
-				return fmt.Fprintf(a.out, "\x1b[H\x1b[2J%s", picture)
-			}
-			if bytes.Equal(picture, last) {
-				return 0, nil
-			}
-			last = picture
-			return fmt.Fprintf(a.out, "%s\n", picture)
-		})
-		if err != nil {
+		if err := a.draw(shown, func(picture []byte) (int, error) { return a.redraw(picture, &last) }); err != nil {
 			return err
 		}
 	}
