@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"redstart.dev/redstart/api/v1alpha1"
@@ -26,20 +25,50 @@ func (m *member) carryOut(ctx context.Context) error {
 		default:
 			n = 1
 		}
-		errs := make([]error, n)
-		var all sync.WaitGroup
-		for i, a := range todo[1:n] {
-			all.Go(func() { errs[i+1] = m.act(ctx, a) })
-		}
-		errs[0] = m.act(ctx, todo[0])
-		all.Wait()
-		if err := errors.Join(errs...); err != nil {
+		if err := m.actTogether(ctx, todo[:n]); err != nil {
 			return err
 		}
 		m.publish(m.decided.Why)
 		todo = todo[n:]
 	}
 	return nil
+}
+
+// actTogether carries out labels, and what may come before them, at the same time. Where Services lag the labels are set one
+// after the other, the last one first, which is that of the master: a Service that selected nobody in between would be taken over
+// as such, and stay so for as long.
+func (m *member) actTogether(ctx context.Context, group []plan.Action) error {
+	first := 1 - leadingLabels(group[:1])
+	labels := make([]func() error, 0, len(group))
+	for _, a := range slices.Backward(group[first:]) {
+		labels = append(labels, func() error { return m.act(ctx, a) })
+	}
+	labelled := m.relabel(labels)
+	var err error
+	if first == 1 {
+		err = m.act(ctx, group[0])
+	}
+	for range labels {
+		err = errors.Join(err, <-labelled)
+	}
+	return err
+}
+
+// relabel sets labels beside the loop, all at once or, where Services lag, in their order. It tells how each went.
+func (m *member) relabel(set []func() error) <-chan error {
+	results := make(chan error, len(set))
+	if m.opts.ServiceLag > 0 {
+		m.working.Go(func() {
+			for _, one := range set {
+				results <- one()
+			}
+		})
+		return results
+	}
+	for _, one := range set {
+		m.working.Go(func() { results <- one() })
+	}
+	return results
 }
 
 // leadingLabels is with how many labels actions begin.
@@ -217,6 +246,12 @@ func (m *member) demote(ctx context.Context, a plan.DemoteServer) error {
 	_, _, client, ok := m.peers.find(a.Name)
 	err := errors.New("it has no address")
 	if ok {
+		var s v1alpha1.ServerStatus
+		if s, err = client.Status(ctx); err == nil && s.RunID == m.seen.RunID {
+			return nil // its agent passes what it gets on to this member's server: see forwardClients
+		}
+	}
+	if err == nil {
 		err = client.FollowFenced(ctx, m.opts.address())
 	}
 	if err == nil {

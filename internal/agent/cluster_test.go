@@ -57,6 +57,11 @@ func runAgent() error {
 	if err != nil {
 		return err
 	}
+	if lag := os.Getenv("TEST_SERVICE_LAG"); lag != "" {
+		if o.ServiceLag, err = time.ParseDuration(lag); err != nil {
+			return err
+		}
+	}
 	o.Log = slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	config, err := agent.KubeConfig(os.Getenv)
 	if err != nil {

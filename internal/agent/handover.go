@@ -130,7 +130,7 @@ type handoverRun struct {
 	pauseEnd time.Duration
 	term     int64
 	history  v1alpha1.ServerStatus // of this server, after the pause
-	labelled chan error            // how it went to label both pods, once that was begun; of capacity 2
+	labelled <-chan error          // how it went to label both pods, once that was begun; of capacity 2
 	err      error
 }
 
@@ -220,9 +220,10 @@ func (m *member) handoverStep(ctx context.Context, h *handoverRun, step plan.Han
 		return m.move(ctx, h)
 	case plan.HandoverFollow:
 		// Writers wait, so the label moves while the candidate opens.
-		h.labelled = make(chan error, 2)
-		m.working.Go(func() { h.labelled <- m.setRole(ctx, m.opts.Name, v1alpha1.RoleReplica) })
-		m.working.Go(func() { h.labelled <- m.setRole(ctx, h.to.Name, v1alpha1.RoleMaster) })
+		h.labelled = m.relabel([]func() error{
+			func() error { return m.setRole(ctx, h.to.Name, v1alpha1.RoleMaster) },
+			func() error { return m.setRole(ctx, m.opts.Name, v1alpha1.RoleReplica) },
+		})
 		return done(m.client.FollowFenced(short, h.to.Address))
 	case plan.HandoverTakeover:
 		long, cancel := context.WithTimeout(ctx, takeoverTime)
@@ -415,6 +416,9 @@ func (m *member) endHandover(ctx context.Context, h *handoverRun, err error) err
 		m.handoverFailed = m.now()
 		m.leaving, m.handingOver = "", false
 		status.Phase, status.To, status.Message = v1alpha1.HandoverFailed, "", err.Error()
+	}
+	if err == nil && m.stopping {
+		m.successor = h.to.Address
 	}
 	m.log.Info("handover ended", "to", h.to.Name, "phase", status.Phase, "milliseconds", status.Milliseconds, "message", status.Message)
 	if m.handover != nil {

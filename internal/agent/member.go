@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"redstart.dev/redstart/api/v1alpha1"
 	"redstart.dev/redstart/internal/plan"
 	"redstart.dev/redstart/internal/redis"
@@ -71,6 +69,7 @@ type member struct {
 
 	stopping       bool
 	stopAt         time.Duration // when that began
+	successor      string        // HOST:PORT of the server to which a member that stops handed over
 	handover       *handoverCall
 	handoverFailed time.Duration
 	force          bool
@@ -129,18 +128,6 @@ func (m *member) run(ctx context.Context, stop <-chan struct{}) error {
 			wait = min(wait, 5*starting)
 		}
 		timer.Reset(wait)
-	}
-}
-
-// announceStop tells the others, and gives them a moment to say the same: where all are stopped at once nobody is left to
-// hand over to, and trying would only take its time. The master serves on meanwhile.
-func (m *member) announceStop(ctx context.Context) {
-	m.publish("stopping")
-	wait := time.NewTimer(stopNotice)
-	defer wait.Stop()
-	select {
-	case <-wait.C:
-	case <-ctx.Done():
 	}
 }
 
@@ -387,17 +374,6 @@ func (m *member) observe(v View) plan.Observation {
 	return o
 }
 
-// stopBy is when a member that has to stop looks for a successor no longer: half of its time is for its server to end in.
-func (m *member) stopBy(v View) time.Duration {
-	grace := corev1.DefaultTerminationGracePeriodSeconds * time.Second
-	for _, p := range v.Pods {
-		if p.Name == m.opts.Name {
-			grace = p.GracePeriod
-		}
-	}
-	return m.stopAt + grace/2
-}
-
 // trackSentinels keeps since when a majority of the Sentinels answers.
 func (m *member) trackSentinels(all []plan.Sentinel, now time.Duration) {
 	n := 0
@@ -460,29 +436,4 @@ func (m *member) applyConfig(ctx context.Context) {
 		m.configError = ""
 	}
 	m.inForce, m.pending, m.applied = now, restart, m.config
-}
-
-// shutDown ends the server, which saves as it is configured to, and returns when it is gone.
-func (m *member) shutDown(ctx context.Context) error {
-	m.note()
-	if err := m.keepNow(m.memory, false); err != nil {
-		m.log.Warn("the offset is not written down", "error", err)
-	}
-	m.publish("stopping")
-	if m.server.process == nil {
-		return nil
-	}
-	// The kubelet's SIGKILL is the bound that counts; a server that hangs is not waited for.
-	bound := time.Hour
-	if m.now()-m.answeredAt > upTime {
-		bound = 0
-	}
-	ctx, cancel := context.WithTimeout(ctx, bound)
-	defer cancel()
-	exit := m.server.process.Stop(ctx, terminate)
-	m.log.Info("server stopped", "exit", exit.String())
-	if exit.Code != 0 {
-		return fmt.Errorf("stop the server: %s", exit)
-	}
-	return m.noteStopped()
 }

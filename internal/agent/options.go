@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"redstart.dev/redstart/api/v1alpha1"
 	"redstart.dev/redstart/internal/redis"
@@ -29,12 +30,19 @@ type Options struct {
 	Dir string
 	// Port of the server (or Sentinel), of the agent's HTTP API, and of the cluster bus.
 	Port, AgentPort, BusPort int32
+	// ServiceLag is for how long Services may go on to send clients to a pod that lost its label: the kube-proxies of a cluster
+	// take changes over once a second, unless they are told otherwise. 0 where Services follow at once, as on one machine.
+	ServiceLag time.Duration
 	// Server is the path of the redis-server or valkey-server.
 	Server string
 	// Output gets what the server writes; an *os.File is handed to it as it is.
 	Output io.Writer
 	Log    *slog.Logger
 }
+
+// proxyLag is more than the shortest time between two changes of a kube-proxy's rules (its minSyncPeriod, 1 s by default), and
+// what a change takes.
+const proxyLag = 2 * time.Second
 
 // OptionsFromEnv reads the environment of the pod, finds the server on PATH and checks all. An error is one line that
 // names the variable.
@@ -75,6 +83,9 @@ func OptionsFromEnv(getenv func(string) string) (Options, error) {
 		serverPort = v1alpha1.PortSentinel
 	default:
 		return Options{}, fmt.Errorf("environment variable REDSTART_COMPONENT: expected member or sentinel, got %q", o.Component)
+	}
+	if getenv("KUBECONFIG") == "" {
+		o.ServiceLag = proxyLag
 	}
 	var err error
 	if o.Port, err = localPort(getenv, serverPort); err != nil {

@@ -240,9 +240,11 @@ func (p *peers) askMember(ctx context.Context, pod Pod, client *redis.Client) {
 	}
 	var open, refused bool
 	if err != nil && ctx.Err() == nil {
+		own := p.b.status.Load()
 		// Its agent is gone or hangs: a look at the server itself tells more.
 		direct, lookErr := client.Status(ctx)
-		open = lookErr == nil && direct.Role == v1alpha1.RoleMaster
+		passedOn := own != nil && own.Server.RunID == direct.RunID // see forwardClients
+		open = lookErr == nil && direct.Role == v1alpha1.RoleMaster && !passedOn
 		refused = errors.Is(lookErr, syscall.ECONNREFUSED)
 	}
 	p.mu.Lock()

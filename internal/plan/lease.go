@@ -16,6 +16,8 @@ const (
 	// fresh is how old the answers of peers may be when a member ranks itself or counts consents. It is longer than
 	// PollTimeout and shorter than the margin of the Lease.
 	fresh = 500 * time.Millisecond
+	// missedFor is how long a member that does not answer, and is known to hold more, keeps another from taking a vacant Lease.
+	missedFor = 2 * second
 	// coldStart is how long agents wait for all members before they rank those that are there.
 	coldStart = 10 * second
 	// hungReplica is how long a replica's server may be silent before it is killed.

@@ -73,7 +73,7 @@ type Memory struct {
 	OwnSince time.Duration
 	// Opening is the term under which it tried to open last, in mode Sentinel: trying again takes no new one.
 	Opening int64
-	// PolledAt is when a master last asked because it had not heard of the Sentinels for some time.
+	// PolledAt is when it last asked because it had not heard of the Sentinels for some time, or misses a member.
 	PolledAt time.Duration
 	// FailoverAskedAt is when a Sentinel was last asked for a failover.
 	FailoverAskedAt time.Duration

@@ -85,6 +85,10 @@ func (m *decider) take(vacant string) (taken bool) {
 			return false
 		}
 	}
+	if p := m.missed(); p != nil {
+		m.why("%s; %s holds more than this member and does not answer: asking it again", vacant, p.Name)
+		return false
+	}
 	best, ok := m.best()
 	switch {
 	case !ok:
@@ -110,6 +114,32 @@ func (m *decider) take(vacant string) (taken bool) {
 		m.open(term, m.Now+m.duration()-m.margin())
 	}
 	return true
+}
+
+// missed is a member that is known to hold more than this one and that does not answer, though nothing says that it is dead. One
+// lost answer must not cost what only it holds, so it is asked again, for a bounded time. The Lease's holder is not waited for:
+// that it is gone is why the Lease is vacant.
+func (m *decider) missed() *Member {
+	mem := &m.d.Memory
+	if m.Now >= mem.VacantSince+missedFor {
+		return nil
+	}
+	for i := range m.Peers {
+		p := &m.Peers[i]
+		if p.Reachable || p.Terminated || p.Refused || p.Stopping || p.Name == m.Lease.Holder || Ordinal(p.Name) >= m.Config.Replicas {
+			continue
+		}
+		if p.Term > m.Self.Term || p.Term == m.Self.Term && sameHistory(p, &m.Self) && ahead(p, &m.Self) {
+			if again := mem.PolledAt + PollTimeout; m.Now >= again {
+				mem.PolledAt = m.Now
+				m.do(Poll{})
+			} else {
+				m.lookAt(again)
+			}
+			return p
+		}
+	}
+	return nil
 }
 
 // apiReturning tells whether the API has come back just now, and not yet for all: those that do not count yet may hold more.

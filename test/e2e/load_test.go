@@ -130,11 +130,17 @@ func (w *writer) gap(since time.Time) time.Duration {
 	return longest
 }
 
-// lost reads every acknowledged write back and counts those that are missing or wrong.
+// lost counts what missing finds.
 func (w *writer) lost(ctx context.Context, dial dialer) (int, error) {
+	missing, err := w.missing(ctx, dial)
+	return len(missing), err
+}
+
+// missing reads every acknowledged write back and returns those that are missing or wrong, in their order.
+func (w *writer) missing(ctx context.Context, dial dialer) ([]ack, error) {
 	c := dial()
 	defer func() { _ = c.Close() }()
-	lost := 0
+	var lost []ack
 	for i := 0; i < len(w.acked); i += 500 {
 		batch := w.acked[i:min(i+500, len(w.acked))]
 		keys := make([]string, len(batch))
@@ -147,11 +153,11 @@ func (w *writer) lost(ctx context.Context, dial dialer) (int, error) {
 			values, err = c.MGet(ctx, keys...).Result()
 		}
 		if err != nil {
-			return 0, fmt.Errorf("read back what was acknowledged: %w", err)
+			return nil, fmt.Errorf("read back what was acknowledged: %w", err)
 		}
 		for j, v := range values {
 			if v != strconv.Itoa(batch[j].n) {
-				lost++
+				lost = append(lost, batch[j])
 			}
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"redstart.dev/redstart/internal/relay"
 )
 
 const (
@@ -114,7 +116,7 @@ func (f *front) accept(ctx context.Context) {
 			continue
 		}
 		if !f.limit.enter() {
-			reset(c)
+			relay.Reset(c)
 			continue
 		}
 		f.spawn(func() {
@@ -133,11 +135,11 @@ func (f *front) serve(ctx context.Context, c *net.TCPConn) {
 	client := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr()
 	l := f.connect(ctx, c, client)
 	if l == nil {
-		reset(c)
+		relay.Reset(c)
 		return
 	}
 	defer f.pool.done(l)
-	l.forward()
+	l.Forward()
 }
 
 func (f *front) connect(ctx context.Context, c *net.TCPConn, client netip.Addr) *link {
@@ -154,11 +156,11 @@ func (f *front) connect(ctx context.Context, c *net.TCPConn, client netip.Addr) 
 			f.log.Debug("A backend does not answer", "service", f.listener.Addr(), "backend", b.address, "error", err)
 			continue
 		}
-		l := &link{pod: b.uid, client: c, backend: conn.(*net.TCPConn)}
+		l := &link{Link: relay.Link{Client: c, Backend: conn.(*net.TCPConn)}, pod: b.uid}
 		if f.pool.admit(l, client, time.Now()) {
 			return l
 		}
-		reset(l.backend)
+		relay.Reset(l.Backend)
 	}
 	return nil
 }

@@ -51,7 +51,7 @@ func (p *pool) set(backends []backend, affinity time.Duration) {
 	}
 	p.mu.Unlock()
 	for _, l := range cut {
-		l.reset()
+		l.Reset()
 	}
 }
 

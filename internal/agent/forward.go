@@ -1,0 +1,131 @@
+package agent
+
+import (
+	"context"
+	"net"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"redstart.dev/redstart/internal/relay"
+)
+
+// maxForwarded is how many clients are passed on at once: as many as a server takes (maxclients).
+const maxForwarded = 10000
+
+// forwardClients passes clients that Services go on to send here on to the member that took over, from when the own server gives
+// its port up. The channel is closed when that is over.
+func (m *member) forwardClients(ctx context.Context) <-chan struct{} {
+	over := make(chan struct{})
+	// What comes after is for the server to end in.
+	bound := min(m.opts.ServiceLag, m.stopAt+m.grace(m.cluster.View())*3/4-m.now())
+	if m.successor == "" || bound <= 0 {
+		close(over)
+		return over
+	}
+	ctx, cancel := context.WithTimeout(ctx, bound)
+	if err := m.client.ConfigSet(ctx, "port", "0"); err != nil {
+		m.log.Debug("the server keeps its port until it has ended, as those before Redis 7 do", "error", err)
+	}
+	var addresses []string
+	for _, ip := range append([]string{m.opts.IP}, m.opts.MoreIPs...) {
+		addresses = append(addresses, net.JoinHostPort(ip, strconv.Itoa(int(m.opts.Port))))
+	}
+	m.working.Go(func() {
+		defer close(over)
+		defer cancel()
+		n := forward(ctx, addresses, m.successor, m.isMember)
+		m.log.Info("clients were passed on", "to", m.successor, "connections", n)
+	})
+	return over
+}
+
+// isMember tells whether an address is that of a member or a Sentinel. What they say is meant for the server that was here: whoever
+// wants it to follow the new master must not say so to that one.
+func (m *member) isMember(ip string) bool {
+	for _, p := range m.cluster.View().Pods {
+		for _, address := range []string{p.Server, p.Agent} {
+			if host, _, err := net.SplitHostPort(address); err == nil && host == ip {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// forward passes connections to the addresses on to another, but for those from where except says so, until the context is over;
+// then it ends them all. It tells how many there were. An address that is in use is tried again.
+func forward(ctx context.Context, addresses []string, to string, except func(ip string) bool) (n int64) {
+	f := forwarder{to: to, except: except, slots: make(chan struct{}, maxForwarded)}
+	var all sync.WaitGroup
+	for _, address := range addresses {
+		all.Go(func() { f.listen(ctx, address) })
+	}
+	all.Wait()
+	f.links.Wait()
+	return f.count.Load()
+}
+
+type forwarder struct {
+	to     string
+	except func(ip string) bool
+	slots  chan struct{}
+	links  sync.WaitGroup
+	count  atomic.Int64
+}
+
+func (f *forwarder) listen(ctx context.Context, address string) {
+	every := time.NewTicker(starting)
+	defer every.Stop()
+	for {
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+		if err == nil {
+			f.serve(ctx, l)
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-every.C:
+		}
+	}
+}
+
+func (f *forwarder) serve(ctx context.Context, l net.Listener) {
+	defer func() { _ = l.Close() }()
+	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		if f.except(c.RemoteAddr().(*net.TCPAddr).IP.String()) {
+			relay.Reset(c.(*net.TCPConn))
+			continue
+		}
+		select {
+		case f.slots <- struct{}{}:
+			f.links.Go(func() {
+				f.pass(ctx, c.(*net.TCPConn))
+				<-f.slots
+			})
+		default:
+			relay.Reset(c.(*net.TCPConn))
+		}
+	}
+}
+
+// pass passes one connection on until it or the context is over.
+func (f *forwarder) pass(ctx context.Context, c *net.TCPConn) {
+	dialer := net.Dialer{Timeout: askTime}
+	backend, err := dialer.DialContext(ctx, "tcp", f.to)
+	if err != nil {
+		relay.Reset(c)
+		return
+	}
+	f.count.Add(1)
+	link := relay.Link{Client: c, Backend: backend.(*net.TCPConn)}
+	defer context.AfterFunc(ctx, link.Reset)()
+	link.Forward()
+}
