@@ -74,6 +74,7 @@ It finds Redis, by --get-hosts-from,
 	f.StringSliceVar(&o.discovery.SentinelAddrs, "sentinel-addrs", nil, "Sentinels, HOST:PORT,HOST:PORT (default: the Service --sentinel-name in the environment)")
 	f.StringVar(&o.discovery.SentinelName, "sentinel-name", "sentinel", "Service of the Sentinels")
 	f.StringVar(&o.discovery.MasterName, "sentinel-master-name", "mymaster", "name by which the Sentinels know the master")
+	f.StringVar(&o.web.Release, "release", "", "release to show beside the title and at /api/v1/release (default: none)")
 	f.DurationVar(&o.store.Budget, "retry-budget", 5*time.Second, "how long a request may wait for a new master")
 	f.IntVar(&o.store.WaitReplicas, "wait-replicas", 0, "replicas that must have a message before it counts as kept (WAIT)")
 	f.IntVar(&o.store.MaxMessages, "max-messages", 100_000, "messages that the guestbook takes")

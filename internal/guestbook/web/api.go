@@ -137,6 +137,14 @@ func (s *Server) apiStatus(w http.ResponseWriter, r *http.Request) {
 	s.apiAnswer(w, r, http.StatusOK, newStatus(s.store.Status()))
 }
 
+// apiRelease tells who answers. It asks no database.
+func (s *Server) apiRelease(w http.ResponseWriter, r *http.Request) {
+	s.apiAnswer(w, r, http.StatusOK, struct {
+		Release string `json:"release"`
+		Host    string `json:"host"`
+	}{s.opts.Release, s.opts.Host})
+}
+
 func (s *Server) apiError(w http.ResponseWriter, r *http.Request, err error) {
 	p := describe(err)
 	answer := struct {

@@ -26,6 +26,7 @@ type view struct {
 	Strings   string
 	Path      string
 	Host      string
+	Release   string
 	Status    guestbook.Status
 	CSRF      string
 	MaxName   int
@@ -83,7 +84,7 @@ func (s *Server) view(w http.ResponseWriter, r *http.Request, owner string) (*vi
 	}
 	texts, err := l.Script()
 	return &view{
-		L: l, Languages: s.locales.all, Strings: texts, Path: "/", Host: s.opts.Host, Status: s.store.Status(),
+		L: l, Languages: s.locales.all, Strings: texts, Path: "/", Host: s.opts.Host, Release: s.opts.Release, Status: s.store.Status(),
 		CSRF: csrfToken(owner), MaxName: guestbook.MaxName, MaxText: guestbook.MaxText,
 		Form: form{Token: guestbook.NewSecret()},
 	}, err

@@ -34,6 +34,9 @@ type Options struct {
 	MaxStreams int
 	// Host is shown at the foot of the page: which front end served it. Default: the host name.
 	Host string
+	// Release of the guestbook, shown beside its title and at /api/v1/release, so that visitors can tell two apart that
+	// serve at the same time. Default: none.
+	Release string
 }
 
 // unreadyAfter is how long the database may take no writes before this front end stops being ready: a failover is
@@ -112,6 +115,7 @@ func (s *Server) routes() http.Handler {
 	handle("GET /api/v1/messages/{id}", s.apiGet)
 	handle("PUT /api/v1/messages/{id}", s.apiEdit)
 	handle("GET /api/v1/status", s.apiStatus)
+	handle("GET /api/v1/release", s.apiRelease)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
