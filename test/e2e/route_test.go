@@ -32,8 +32,7 @@ type shop struct {
 func startShop(t *testing.T) *shop {
 	t.Helper()
 	c := theCluster(t, needEmbedded) // a real cluster has no gateway of ours
-	s := &shop{t: t, cluster: c, namespace: c.namespace(t), http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}, Timeout: time.Minute}}
-	t.Cleanup(s.http.CloseIdleConnections)
+	s := &shop{t: t, cluster: c, namespace: c.namespace(t), http: newVisitor(t)}
 	if out, err := c.redstart("-n", s.namespace, "apply", "-f", filepath.Join("..", "..", "examples", "route"), "--wait"); err != nil {
 		t.Fatalf("redstart apply: %v\n%s", err, out)
 	}
@@ -48,6 +47,13 @@ func startShop(t *testing.T) *shop {
 	return s
 }
 
+// newVisitor keeps its connections, as a browser does.
+func newVisitor(t *testing.T) *http.Client {
+	c := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}, Timeout: time.Minute}
+	t.Cleanup(c.CloseIdleConnections)
+	return c
+}
+
 func (s *shop) key(name string) client.ObjectKey {
 	return client.ObjectKey{Namespace: s.namespace, Name: name}
 }
@@ -59,9 +65,16 @@ type reply struct {
 	text    string
 }
 
-// ask visits a path with headers of the form Name=value.
+// ask visits a path with headers of the form Name=value. The version is the first word of the answer.
 func (s *shop) ask(path string, headers ...string) reply {
-	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, s.url+path, nil)
+	r := ask(s.http, s.url+path, headers...)
+	r.version, _, _ = strings.Cut(r.text, " ")
+	return r
+}
+
+// ask visits a URL with headers of the form Name=value; the code is 0 when there was no answer, and the text says why.
+func ask(c *http.Client, url string, headers ...string) reply {
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, url, nil)
 	if err != nil {
 		return reply{text: err.Error()}
 	}
@@ -69,17 +82,16 @@ func (s *shop) ask(path string, headers ...string) reply {
 		name, value, _ := strings.Cut(h, "=")
 		req.Header.Set(name, value)
 	}
-	resp, err := s.http.Do(req)
+	resp, err := c.Do(req)
 	if err != nil {
 		return reply{text: err.Error()}
 	}
 	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	if err != nil {
 		return reply{text: err.Error()}
 	}
-	version, _, _ := strings.Cut(string(body), " ")
-	return reply{resp.StatusCode, version, string(body)}
+	return reply{code: resp.StatusCode, text: string(body)}
 }
 
 // weigh gives v2 its share, in percent.

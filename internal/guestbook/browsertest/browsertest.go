@@ -12,6 +12,7 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 	"redstart.dev/redstart/internal/guestbook/redistest"
 )
@@ -118,6 +119,23 @@ func (w *Window) See(what, expression string) {
 // Times is an expression for how often the text stands in the list.
 func Times(text string) string {
 	return fmt.Sprintf(`[...document.querySelectorAll("#messages .text")].filter(p => p.textContent === %q).length`, text)
+}
+
+// Shows is an expression for whether the page says that it is of a release.
+func Shows(release string) string {
+	return fmt.Sprintf(`document.getElementById("release").textContent === %q`, release)
+}
+
+// Headers sends headers with every request from now on, and no others.
+func (w *Window) Headers(headers map[string]any) {
+	w.t.Helper()
+	if headers == nil {
+		headers = map[string]any{}
+	}
+	w.Do(func(ctx context.Context, target *chromedp.Target) (chromedp.Void, error) {
+		_, err := cdp.Call(ctx, target, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: headers})
+		return chromedp.Void{}, err
+	})
 }
 
 // Write fills in the form and sends it.

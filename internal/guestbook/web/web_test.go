@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -293,6 +294,21 @@ func TestLanguage(t *testing.T) {
 	page(t, c, g.url+"/?lang=zh")
 	if _, body, _ := page(t, c, g.url); !strings.Contains(body, `<html lang="zh"`) {
 		t.Error("the language that was chosen is not remembered")
+	}
+}
+
+func TestRelease(t *testing.T) {
+	c := visitor(t)
+	for release, want := range map[string]string{"": "", "v2 <b>": `id="release">v2 &lt;b&gt;<`} {
+		g := newGuestbook(t, func(o *web.Options) { o.Release = release })
+		_, body, _ := page(t, c, g.url)
+		if shown := strings.Contains(body, `id="release"`); shown != (release != "") || !strings.Contains(body, want) {
+			t.Errorf("release %q: the page lacks %q", release, want)
+		}
+		var who struct{ Release, Host string }
+		if _, body, _ := page(t, c, g.url+"/api/v1/release"); json.Unmarshal([]byte(body), &who) != nil || who.Release != release || who.Host != "frontend-0" {
+			t.Errorf("release %q: the API tells %s", release, body)
+		}
 	}
 }
 

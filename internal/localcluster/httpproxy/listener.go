@@ -23,6 +23,7 @@ type Listener struct {
 	name      string
 	table     atomic.Pointer[routing.Table]
 	accessLog atomic.Pointer[accessLog]
+	turns     atomic.Uint64 // requests that were shared out by weight
 	inbox     *inbox
 	server    *http.Server
 	done      chan struct{}
