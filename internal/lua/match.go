@@ -123,7 +123,7 @@ func (m *matcher) matchAt(s, p int) int {
 	}
 }
 
-// longest matches an item as often as possible, at least least times, and then the rest.
+// longest matches an item as often as possible, but not less often than least says, and then the rest.
 func (m *matcher) longest(s, p, end, least int) int {
 	n := 0
 	for m.one(s+n, p, end) {

@@ -27,7 +27,8 @@ func (in *interpreter) openMath(L *glua.LState) {
 }
 
 func (in *interpreter) mathRandom(L *glua.LState) int {
-	low, high := int64(1), int64(0)
+	low := int64(1)
+	var high int64
 	switch L.GetTop() {
 	case 0:
 		L.Push(glua.LNumber(in.random.source.Float64()))

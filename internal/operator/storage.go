@@ -3,6 +3,7 @@ package operator
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -78,7 +79,7 @@ func (c *redisController) enlarge(ctx context.Context, r *v1alpha1.Redis, mem *m
 
 // shortReason is what an API server said without the name of the object, which the message has already.
 func shortReason(err error) string {
-	if s, ok := err.(apierrors.APIStatus); ok && s.Status().Details != nil { //nolint:errorlint // client calls return it as it is
+	if s := apierrors.APIStatus(nil); errors.As(err, &s) && s.Status().Details != nil {
 		for _, cause := range s.Status().Details.Causes {
 			if cause.Message != "" {
 				return cause.Message

@@ -395,7 +395,7 @@ func ChooseSuccessor(o *NodeObservation, to string) (*Member, error) {
 		return nil, fmt.Errorf("%s is master of no shard", o.Self.Name)
 	}
 	var best *Member
-	why := error(fmt.Errorf("%s has no replica that answers", o.Self.Name))
+	why := fmt.Errorf("%s has no replica that answers", o.Self.Name)
 	if to != "" {
 		why = fmt.Errorf("%s is no replica of %s that answers", to, o.Self.Name)
 	}

@@ -10,6 +10,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"redstart.dev/redstart/api/v1alpha1"
@@ -53,12 +54,16 @@ func shortHash(b []byte) string {
 
 func (r *reconciler) observeWorkload(ctx context.Context, ro *v1alpha1.Rollout, out *machine.Workload) (workload, error) {
 	ref := ro.Spec.WorkloadRef
-	if _, err := r.mapper.RESTMapping(appsv1.SchemeGroupVersion.WithKind(ref.Kind).GroupKind()); err != nil {
+	_, err := r.mapper.RESTMapping(appsv1.SchemeGroupVersion.WithKind(ref.Kind).GroupKind())
+	if meta.IsNoMatchError(err) {
 		out.NotServed = fmt.Sprintf("this cluster serves no %s", ref.Kind)
 		return nil, nil
 	}
+	if err != nil {
+		return nil, fmt.Errorf("find out whether this cluster serves a %s: %w", ref.Kind, err)
+	}
 	object := objectOf(ref.Kind)
-	err := r.live.Get(ctx, client.ObjectKey{Namespace: ro.Namespace, Name: ref.Name}, object)
+	err = r.live.Get(ctx, client.ObjectKey{Namespace: ro.Namespace, Name: ref.Name}, object)
 	if apierrors.IsNotFound(err) || err == nil && object.GetDeletionTimestamp() != nil {
 		return nil, nil
 	}

@@ -219,9 +219,10 @@ type mastersWatcher struct {
 	samples []probe
 }
 
-// probe is one acknowledged write of the watcher: the member held itself for a writable master from start to end.
+// probe is one acknowledged write of the watcher: a server, known by its run ID, held itself for a writable master from start to
+// end. At the address of a member that stops, another may answer: its agent passes clients on.
 type probe struct {
-	member     string
+	server     string
 	start, end time.Time
 }
 
@@ -274,11 +275,18 @@ func (m *mastersWatcher) probe(ctx context.Context, name, addr, password string)
 	for {
 		start := time.Now()
 		attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
-		err := c.Set(attempt, "watcher", name, 0).Err()
+		var info *redis.StringCmd
+		_, err := c.Pipelined(attempt, func(p redis.Pipeliner) error {
+			p.Set(attempt, "watcher", name, 0)
+			info = p.Info(attempt, "server")
+			return nil
+		})
 		cancel()
 		if err == nil {
+			_, rest, _ := strings.Cut(info.Val(), "run_id:")
+			server, _, _ := strings.Cut(rest, "\r\n")
 			m.mu.Lock()
-			m.samples = append(m.samples, probe{name, start, time.Now()})
+			m.samples = append(m.samples, probe{server, start, time.Now()})
 			m.mu.Unlock()
 		}
 		select {
@@ -294,12 +302,12 @@ func (m *mastersWatcher) stop() {
 	m.wg.Wait()
 }
 
-// overlaps counts the moments with two writable masters: a write that one member acknowledged between two writes that
+// overlaps counts the moments with two writable masters: a write that one server acknowledged between two writes that
 // another acknowledged less than a second apart.
 func (m *mastersWatcher) overlaps() int {
 	by := map[string][]probe{}
 	for _, p := range m.samples {
-		by[p.member] = append(by[p.member], p)
+		by[p.server] = append(by[p.server], p)
 	}
 	n := 0
 	for a, as := range by {

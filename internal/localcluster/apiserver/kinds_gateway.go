@@ -5,12 +5,13 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
 // gatewayKinds are the kinds of the Gateway API that the route proxy serves.
 func gatewayKinds() []erasable {
-	v1 := gatewayv1.SchemeGroupVersion
+	v1 := schema.GroupVersion(gatewayv1.GroupVersion)
 	return []erasable{
 		row[*gatewayv1.GatewayClass]{
 			gv: v1, plural: "gatewayclasses", list: &gatewayv1.GatewayClassList{}, short: []string{"gc"}, clusterScoped: true,

@@ -236,7 +236,7 @@ func (g *Gateways) closeListener(at gatewayPort) {
 // tell writes the Services and the status of everything.
 func (g *Gateways) tell(ctx context.Context, w *world, p *plan) error {
 	errs := []error{g.tellClasses(ctx, w)}
-	any := false
+	serving := false
 	for i := range w.gateways {
 		gw := &w.gateways[i]
 		if gw.DeletionTimestamp != nil {
@@ -247,12 +247,12 @@ func (g *Gateways) tell(ctx context.Context, w *world, p *plan) error {
 			errs = append(errs, g.writeGateway(ctx, gw, foreignStatus(gw, why)))
 			continue
 		}
-		any = true
+		serving = true
 		svc, problem, err := g.giveService(ctx, w, DesiredService(gw), gw.UID)
 		errs = append(errs, err)
 		errs = append(errs, g.writeGateway(ctx, gw, gatewayStatus(gw, p.attached[nameOf(gw)], svc, problem)))
 	}
-	if any {
+	if serving {
 		_, _, err := g.giveService(ctx, w, metricsService(), "")
 		errs = append(errs, err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
@@ -53,7 +54,7 @@ func DesiredService(g *gatewayv1.Gateway) *corev1.Service {
 	return svc
 }
 
-var gatewayKind = gatewayv1.SchemeGroupVersion.WithKind("Gateway")
+var gatewayKind = schema.GroupVersion(gatewayv1.GroupVersion).WithKind("Gateway")
 
 // portsOf are the ports of a Gateway's listeners, each once.
 func portsOf(g *gatewayv1.Gateway) []int32 {

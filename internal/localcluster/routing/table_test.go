@@ -146,11 +146,10 @@ func TestListeners(t *testing.T) {
 		"GET http://one.example/only": "one", "GET http://one.example/": "", "GET http://two.example/": "wild", "GET http://example/": "all", "GET http://127.0.0.1:8080/": "all",
 	} {
 		found, ok := tb.Find(ask(request))
-		if got := ""; ok {
-			if got = found.Name; got != want {
-				t.Errorf("%s: went to %s, expected %q", request, got, want)
-			}
-		} else if want != "" {
+		switch {
+		case ok && found.Name != want:
+			t.Errorf("%s: went to %s, expected %q", request, found.Name, want)
+		case !ok && want != "":
 			t.Errorf("%s: no route, expected %s", request, want)
 		}
 	}

@@ -45,8 +45,8 @@ func (r *run) doubted(name, run string) bool {
 	return ok && was != "" && was == run
 }
 
-// comparable is the largest value that is fetched from both sides to be compared.
-const comparable = 64 << 20
+// maxCompared is the largest value that is fetched from both sides to be compared.
+const maxCompared = 64 << 20
 
 // resolve moves the keys of a part of which the target has some already.
 func (r *run) resolve(ctx context.Context, f flow, p part) error {
@@ -92,7 +92,7 @@ func (r *run) resolve(ctx context.Context, f flow, p part) error {
 // compare tells who has the key, and whether both have the same value. Values too large to be fetched are not the same.
 func compare(ctx context.Context, f flow, k key) (same, here, there bool, err error) {
 	command := "DUMP"
-	if k.bytes > comparable {
+	if k.bytes > maxCompared {
 		command = "EXISTS"
 	}
 	mine, err := f.source.pipe(ctx, 1, func(int) []any { return []any{command, k.name} })

@@ -56,7 +56,6 @@ type world struct {
 	extra          int32
 	broken         bool // pods of a version that is not the stable one do not become ready
 	routesBroken   bool
-	commands       int
 	command        string
 	deleting, gone bool
 	generation     int64
