@@ -44,7 +44,7 @@ func fill(t *testing.T, dial dialer, n int) {
 // checkFilled counts what is left of them.
 func checkFilled(t *testing.T, in *instance, n int) {
 	t.Helper()
-	c := in.clusterClient()()
+	c := in.writes()()
 	defer func() { _ = c.Close() }()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
@@ -166,10 +166,10 @@ func (a *application) latency(since int) (text string, now int) {
 func TestClusterScaling(t *testing.T) {
 	beyondCore(t)
 	c := theCluster(t)
-	in := c.createCluster(t, c.namespace(t), "cache", clusterSpec(3, 1))
-	fill(t, in.clusterClient(), scaleKeys)
+	in := c.create(t, clusterSpec(3, 1))
+	fill(t, in.writes(), scaleKeys)
 	app := startApplication(in.service(in.name, v1alpha1.PortRedis), in.password)
-	w := startWriter("w", in.clusterClient())
+	w := startWriter("w", in.writes())
 	defer w.stop()
 	defer app.cancel()
 	eventually(t, time.Minute, "the first writes", func(context.Context) bool { return w.count(time.Time{}) > 500 })
@@ -179,18 +179,18 @@ func TestClusterScaling(t *testing.T) {
 		if out, err := in.redstart(append([]string{"-n", in.namespace, "scale", in.name}, step...)...); err != nil {
 			t.Fatalf("redstart scale: %v\n%s", err, out)
 		}
-		in.waitCluster()
+		in.waitReady()
 		var latency string
 		latency, calls = app.latency(calls)
 		t.Logf("scale %s: %s; an application's calls meanwhile: %s", strings.Join(step, " "), time.Since(start).Round(time.Millisecond), latency)
 	}
 	w.stop()
-	app.stop(t, in.clusterClient())
-	lost, err := lostInCluster(context.Background(), w, in.clusterClient())
+	app.stop(t, in.writes())
+	lost, err := w.lost(context.Background(), in.writes())
 	if err != nil {
 		t.Fatal(err)
 	}
-	results.add(result{scenario: "Cluster: shards 3 to 5 to 3, replicas 1 to 2 to 0", system: "Redstart, Cluster", gap: w.gap(time.Time{}), lost: lost})
+	results.add(result{scenario: "Cluster: shards 3 to 5 to 3, replicas 1 to 2 to 0", system: "Redstart, Cluster", took: w.gap(time.Time{}), lost: lost})
 	if lost > 0 {
 		t.Errorf("%d acknowledged writes were lost", lost)
 	}
@@ -206,23 +206,23 @@ func TestClusterScaling(t *testing.T) {
 func TestClusterKilledMigration(t *testing.T) {
 	beyondCore(t)
 	c := theCluster(t, needProcesses)
-	in := c.createCluster(t, c.namespace(t), "cache", clusterSpec(3, 1))
+	in := c.create(t, clusterSpec(3, 1))
 	in.waitSettled()
-	fill(t, in.clusterClient(), scaleKeys)
-	w := startWriter("w", in.clusterClient())
+	fill(t, in.writes(), scaleKeys)
+	w := startWriter("w", in.writes())
 	defer w.stop()
 	in.update(func(r *v1alpha1.Redis) { *r.Spec.Shards = 4 })
 	eventually(t, time.Minute, "slots to move", func(ctx context.Context) bool {
 		m := in.redis(ctx).Status.Cluster
 		return m != nil && m.Migration != nil && m.Migration.SlotsMoved < m.Migration.SlotsTotal
 	})
-	victim := in.victim()
+	victim := in.master()
 	in.kill(in.serverPID(victim))
-	in.waitCluster()
+	in.waitReady()
 	w.stop()
-	lost, err := lostInCluster(context.Background(), w, in.clusterClient())
+	lost, err := w.lost(context.Background(), in.writes())
 	t.Logf("a master killed while slots moved: gap %s, %d of %d acknowledged writes lost, %v", w.gap(time.Time{}).Round(time.Millisecond), lost, len(w.acked), err)
-	results.add(result{scenario: "Cluster: master killed in a migration", system: "Redstart, Cluster", gap: w.gap(time.Time{}), lost: lost})
+	results.add(result{scenario: "Cluster: master killed in a migration", system: "Redstart, Cluster", took: w.gap(time.Time{}), lost: lost})
 	if err != nil || lost > len(w.acked)/2 {
 		t.Errorf("%d acknowledged writes were lost, %v", lost, err)
 	}
@@ -235,17 +235,17 @@ func TestClusterKilledMigration(t *testing.T) {
 func TestClusterClients(t *testing.T) {
 	beyondCore(t)
 	c := theCluster(t)
-	in := c.createCluster(t, c.namespace(t), "cache", clusterSpec(3, 1))
+	in := c.create(t, clusterSpec(3, 1))
 	redisCLICheck(t, in)
 	var writers []*foreignWriter
 	for name, command := range foreignClients("cluster_client") {
 		writers = append(writers, startForeignWriter(t, name, command, in.service(in.name, v1alpha1.PortRedis), in.password))
 	}
-	for _, step := range [][]string{{"scale", in.name, "--shards", "4"}, {"failover", in.name, "--to", in.replicaOf(in.victim())}, {"scale", in.name, "--shards", "3"}} {
+	for _, step := range [][]string{{"scale", in.name, "--shards", "4"}, {"failover", in.name, "--to", in.replicaOf(in.master())}, {"scale", in.name, "--shards", "3"}} {
 		if out, err := in.redstart(append([]string{"-n", in.namespace}, step...)...); err != nil {
 			t.Fatalf("redstart %s: %v\n%s", strings.Join(step, " "), err, out)
 		}
-		in.waitCluster()
+		in.waitReady()
 	}
 	for _, w := range writers {
 		w.stop(t)

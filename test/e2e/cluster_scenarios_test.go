@@ -2,37 +2,25 @@ package e2e
 
 import (
 	"context"
-	"fmt"
-	"syscall"
+	"slices"
 	"testing"
 	"time"
 
 	"redstart.dev/redstart/api/v1alpha1"
 )
 
+// The hash tag and the slot of the shard that faults are aimed at: those of the key that mastersWatcher writes.
+const (
+	victimTag  = "{watcher}"
+	victimSlot = 2515
+)
+
 // clusterScenarios are faults and planned changes of one shard, or of all, of a cluster of 3 shards with a replica each.
 var clusterScenarios = []scenario{
-	{
-		name: "kill -9 of a master's server", moves: true, needs: []need{needProcesses},
-		inject: func(in *instance, victim string) { in.kill(in.serverPID(victim)) },
-	},
-	{
-		name: "kill -9 of a master's agent", moves: true, needs: []need{needProcesses},
-		inject: func(in *instance, victim string) { in.kill(in.agentPID(victim)) },
-	},
-	{
-		name: "SIGSTOP of a master's server", moves: true, needs: []need{needProcesses},
-		inject: func(in *instance, victim string) {
-			pid := in.serverPID(victim)
-			signalPID(in.t, pid, syscall.SIGSTOP)
-			in.waitVictimMoved(victim)
-			_ = syscall.Kill(pid, syscall.SIGCONT)
-		},
-	},
-	{
-		name: "pod of a master deleted", planned: true, moves: true, core: clusterMode,
-		inject: func(in *instance, victim string) { in.deletePod(victim) },
-	},
+	{name: "kill -9 of a master's server", inject: killServer, moves: true, needs: []need{needProcesses}},
+	{name: "kill -9 of a master's agent", inject: killAgent, moves: true, needs: []need{needProcesses}},
+	{name: "SIGSTOP of a master's server", inject: stopServer, moves: true, needs: []need{needProcesses}},
+	{name: "pod of a master deleted", inject: deleteMaster, planned: true, moves: true, core: clusterMode},
 	{
 		name: "planned failover of a shard", planned: true, moves: true, core: clusterMode,
 		inject: func(in *instance, victim string) {
@@ -41,20 +29,9 @@ var clusterScenarios = []scenario{
 			}
 		},
 	},
+	{name: "all pods at once", inject: deleteAll, planned: true, core: clusterMode},
 	{
-		name: "all pods at once", planned: true, core: clusterMode,
-		inject: func(in *instance, _ string) {
-			old := in.uids()
-			in.deletePods(v1alpha1.ComponentMember)
-			in.waitReplaced(old)
-		},
-	},
-	{
-		name: "a master's data emptied", moves: true, needs: []need{needProcesses, needDisks},
-		inject: func(in *instance, victim string) {
-			in.emptyData(victim)
-			in.kill(in.serverPID(victim))
-		},
+		name: "a master's data emptied", inject: emptyMaster, moves: true, needs: []need{needProcesses, needDisks},
 		check: func(in *instance, before string) {
 			s, err := in.status(before)
 			if err != nil || s.Role != v1alpha1.RoleReplica {
@@ -63,101 +40,52 @@ var clusterScenarios = []scenario{
 			in.checkKnown()
 		},
 	},
-	{
-		name: "live config change", planned: true,
-		inject: func(in *instance, _ string) {
-			in.update(func(r *v1alpha1.Redis) { r.Spec.Config["maxmemory"] = "123mb" })
-			eventually(in.t, time.Minute, "maxmemory on every member", func(ctx context.Context) bool {
-				for _, addr := range in.addresses() {
-					c := direct(addr, in.password)()
-					m, err := c.ConfigGet(ctx, "maxmemory").Result()
-					_ = c.Close()
-					if err != nil || m["maxmemory"] != fmt.Sprint(123<<20) {
-						return false
-					}
-				}
-				return true
-			})
-		},
-	},
+	{name: "live config change", inject: changeConfigLive, planned: true, check: (*instance).checkSameMaster},
 	{
 		name: "config change by rolling restart", planned: true, moves: true,
-		inject: func(in *instance, _ string) {
-			old := in.uids()
-			in.update(func(r *v1alpha1.Redis) { r.Spec.Config["databases"] = "1" })
-			in.waitReplaced(old)
-		},
+		inject: restartBy(func(r *v1alpha1.Redis) { r.Spec.Config["databases"] = "1" }),
 	},
 }
 
 // TestClusterScenarios runs them all on one cluster, one after the other.
 func TestClusterScenarios(t *testing.T) {
 	c := theCluster(t)
-	in := c.createCluster(t, c.namespace(t), "cache", clusterSpec(3, 1))
+	for range *trials - 1 {
+		t.Run("create", func(t *testing.T) { c.createMeasured(t) })
+	}
+	in := c.createMeasured(t)
 	for _, s := range clusterScenarios {
 		t.Run(s.name, func(t *testing.T) {
 			s.skipUnlessWanted(t, v1alpha1.ModeCluster)
 			theCluster(t, s.needs...)
 			for range *trials {
-				runClusterScenario(t, in, s)
+				s.run(t, in.in(t))
 			}
 		})
 	}
 }
 
-func runClusterScenario(t *testing.T, in *instance, s scenario) {
-	in = &instance{t: t, cluster: in.cluster, name: in.name, namespace: in.namespace, password: in.password, token: in.token}
-	in.waitCluster()
-	in.waitSettled()
-	before := in.victim()
-	// One writer writes to the shard that is hit, one to all.
-	prefix := fmt.Sprintf("%d", time.Now().UnixNano())
-	w, all := startWriter(victimTag+prefix, in.clusterClient()), startWriter("all"+prefix, in.clusterClient())
-	watch := watchMasters(in.addresses, in.password)
-	defer w.stop()
-	defer all.stop()
-	defer watch.stop()
-	eventually(t, time.Minute, "the first writes", func(context.Context) bool { return w.count(time.Time{}) > 500 && all.count(time.Time{}) > 500 })
-
+// createMeasured creates 3 shards with a replica each, the servers' processes included.
+func (c *cluster) createMeasured(t *testing.T) *instance {
+	t.Helper()
 	start := time.Now()
-	s.inject(in, before)
-	if s.moves {
-		in.waitVictimMoved(before)
-	}
-	in.waitCluster()
-	end := time.Now()
-	eventually(t, time.Minute, "writes afterwards", func(context.Context) bool { return w.count(end) > 500 && all.count(end) > 500 })
-	w.stop()
-	all.stop()
-	watch.stop()
+	in := c.create(t, clusterSpec(3, 1))
+	results.add(result{scenario: createScenario, system: "Redstart, Cluster", took: time.Since(start)})
+	return in
+}
 
-	lost := 0
-	for _, x := range []*writer{w, all} {
-		n, err := lostInCluster(context.Background(), x, in.clusterClient())
-		if err != nil {
-			t.Fatal(err)
-		}
-		lost += n
+func clusterSpec(shards, replicas int32) v1alpha1.RedisSpec {
+	return v1alpha1.RedisSpec{
+		Mode: v1alpha1.ModeCluster, Shards: &shards, ReplicasPerShard: &replicas,
+		Config: map[string]string{"appendonly": "yes"},
 	}
-	gap := w.gap(start)
-	t.Logf("%s: gap %s, over all shards %s, %d of %d acknowledged writes lost, %d failed attempts (last: %v)", s.name, gap.Round(time.Millisecond/10),
-		all.gap(start).Round(time.Millisecond/10), lost, len(w.acked)+len(all.acked), w.failures+all.failures, w.lastErr)
-	results.add(result{scenario: "Cluster: " + s.name, system: "Redstart, Cluster", gap: gap, lost: lost})
-	if s.planned && gap > 3*time.Second {
-		in.dump() // far more than a planned change should take: the log says where it went
-	}
-	if s.planned && lost > 0 {
-		t.Errorf("%d acknowledged writes were lost in a planned change", lost)
-	}
-	if lost > (len(w.acked)+len(all.acked))/2 {
-		t.Errorf("%d acknowledged writes were lost", lost)
-	}
-	if n := watch.overlaps(); n > 0 {
-		t.Errorf("two writable masters of a slot at %d moments", n)
-	}
-	if s.check != nil {
-		s.check(in, before)
-	}
+}
+
+// shardsComplete tells whether the status has as many shards as there should be, each with all its replicas.
+func shardsComplete(r *v1alpha1.Redis) bool {
+	return len(r.Status.Shards) == int(*r.Spec.Shards) && !slices.ContainsFunc(r.Status.Shards, func(s v1alpha1.ShardStatus) bool {
+		return len(s.Replicas) != int(*r.Spec.ReplicasPerShard)
+	})
 }
 
 // replicaOf is a replica of a member.
@@ -203,17 +131,17 @@ func TestClustersSideBySide(t *testing.T) {
 	beyondCore(t)
 	c := theCluster(t)
 	namespace := c.namespace(t)
-	a := c.createCluster(t, namespace, "a", clusterSpec(3, 0))
-	b := c.createCluster(t, namespace, "b", clusterSpec(3, 0))
-	w := startWriter("w", b.clusterClient())
+	a := c.createIn(t, namespace, "a", clusterSpec(3, 0))
+	b := c.createIn(t, namespace, "b", clusterSpec(3, 0))
+	w := startWriter("w", b.writes())
 	defer w.stop()
 	old := a.uids()
 	a.deletePods(v1alpha1.ComponentMember)
 	a.waitReplaced(old)
-	a.waitCluster()
-	b.waitCluster()
+	a.waitReady()
+	b.waitReady()
 	w.stop()
-	if lost, err := lostInCluster(context.Background(), w, b.clusterClient()); err != nil || lost > 0 || w.failures > 0 {
+	if lost, err := w.lost(context.Background(), b.writes()); err != nil || lost > 0 || w.failures > 0 {
 		t.Errorf("the other cluster lost %d writes and failed %d, %v, %v", lost, w.failures, w.lastErr, err)
 	}
 	a.checkKnown()

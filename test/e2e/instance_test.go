@@ -22,6 +22,8 @@ type instance struct {
 	*cluster
 	name, namespace string
 	password, token string
+	// sharded: it is of mode Cluster.
+	sharded bool
 }
 
 // create makes a Redis in a namespace of its own and waits until it is ready.
@@ -65,6 +67,7 @@ func (c *cluster) createIn(t *testing.T, namespace, name string, spec v1alpha1.R
 func (c *cluster) instance(t *testing.T, namespace, name string) *instance {
 	t.Helper()
 	in := &instance{t: t, cluster: c, name: name, namespace: namespace}
+	in.sharded = in.redis(context.Background()).Spec.Mode == v1alpha1.ModeCluster
 	in.dumpIfFailed()
 	in.waitReady()
 	secret := &corev1.Secret{}
@@ -74,6 +77,13 @@ func (c *cluster) instance(t *testing.T, namespace, name string) *instance {
 	in.password = string(secret.Data[v1alpha1.SecretKeyPassword])
 	in.token = string(secret.Data[v1alpha1.SecretKeyAgentToken])
 	return in
+}
+
+// in is the same Redis in a test of its own.
+func (in *instance) in(t *testing.T) *instance {
+	c := *in
+	c.t = t
+	return &c
 }
 
 func (in *instance) key(name string) client.ObjectKey {
@@ -90,31 +100,39 @@ func (in *instance) redis(ctx context.Context) *v1alpha1.Redis {
 	return r
 }
 
+// waitReady waits until every pod is there, ready and labelled with its role, and nothing goes on any more.
 func (in *instance) waitReady() {
 	in.t.Helper()
-	eventually(in.t, 5*time.Minute, in.namespace+"/"+in.name+" to be ready", func(ctx context.Context) bool {
-		r := in.redis(ctx)
-		if r.Status.Phase != v1alpha1.PhaseReady || r.Status.ObservedGeneration != r.Generation {
+	eventually(in.t, 5*time.Minute, in.namespace+"/"+in.name+" to be ready", in.ready)
+}
+
+func (in *instance) ready(ctx context.Context) bool {
+	r := in.redis(ctx)
+	if r.Status.Phase != v1alpha1.PhaseReady || r.Status.ObservedGeneration != r.Generation {
+		return false
+	}
+	pods := &corev1.PodList{}
+	if in.List(ctx, pods, client.InNamespace(in.namespace), client.MatchingLabels{v1alpha1.LabelName: in.name}) != nil {
+		return false
+	}
+	masters, want := 1, r.MemberCount()
+	switch r.Spec.Mode {
+	case v1alpha1.ModeSentinel:
+		want += *r.Spec.Sentinel.Replicas
+	case v1alpha1.ModeCluster:
+		if masters = int(*r.Spec.Shards); !shardsComplete(r) {
 			return false
 		}
-		pods := &corev1.PodList{}
-		if in.List(ctx, pods, client.InNamespace(in.namespace), client.MatchingLabels{v1alpha1.LabelName: in.name}) != nil {
+	}
+	for _, p := range pods.Items {
+		if !podReady(&p) {
 			return false
 		}
-		masters, want := 0, *r.Spec.Replicas
-		if r.Spec.Mode == v1alpha1.ModeSentinel {
-			want += *r.Spec.Sentinel.Replicas
+		if p.Labels[v1alpha1.LabelRole] == string(v1alpha1.RoleMaster) {
+			masters--
 		}
-		for _, p := range pods.Items {
-			if !podReady(&p) {
-				return false
-			}
-			if p.Labels[v1alpha1.LabelRole] == string(v1alpha1.RoleMaster) {
-				masters++
-			}
-		}
-		return masters == 1 && len(pods.Items) == int(want)
-	})
+	}
+	return masters == 0 && len(pods.Items) == int(want)
 }
 
 func podReady(p *corev1.Pod) bool {
@@ -136,11 +154,20 @@ func (in *instance) service(name string, port int32) string {
 	return v1alpha1.ServiceAddress(s, port)
 }
 
+// writes dials where clients write: the master, or in mode Cluster every shard's.
 func (in *instance) writes() dialer {
-	return direct(in.service(in.name, v1alpha1.PortRedis), in.password)
+	addr := in.service(in.name, v1alpha1.PortRedis)
+	if in.sharded {
+		return clustered(in.password, false, addr)
+	}
+	return direct(addr, in.password)
 }
 
+// reads dials where clients that only read may do so: replicas, and in mode Cluster masters too.
 func (in *instance) reads() dialer {
+	if in.sharded {
+		return clustered(in.password, true, in.service(in.name, v1alpha1.PortRedis))
+	}
 	return direct(in.service(in.name+"-replicas", v1alpha1.PortRedis), in.password)
 }
 
@@ -166,13 +193,28 @@ func (in *instance) addresses() map[string]string {
 	return m
 }
 
-// master is the pod that carries the label of a master.
+// master is the pod that is master; in mode Cluster that of victimSlot.
 func (in *instance) master() string {
 	in.t.Helper()
+	return in.masterBut("")
+}
+
+// waitMoved waits until another pod is master.
+func (in *instance) waitMoved(before string) {
+	in.t.Helper()
+	in.masterBut(before)
+}
+
+func (in *instance) masterBut(before string) string {
+	in.t.Helper()
+	what := "a master"
+	if before != "" {
+		what += " other than " + before
+	}
 	var name string
-	eventually(in.t, time.Minute, "a pod labelled master", func(ctx context.Context) bool {
+	eventually(in.t, time.Minute, what, func(ctx context.Context) bool {
 		for _, p := range in.pods(ctx, v1alpha1.ComponentMember) {
-			if p.Labels[v1alpha1.LabelRole] == string(v1alpha1.RoleMaster) && p.DeletionTimestamp == nil {
+			if p.Name != before && in.isMaster(&p) {
 				name = p.Name
 				return true
 			}
@@ -180,6 +222,14 @@ func (in *instance) master() string {
 		return false
 	})
 	return name
+}
+
+func (in *instance) isMaster(p *corev1.Pod) bool {
+	if !in.sharded {
+		return p.Labels[v1alpha1.LabelRole] == string(v1alpha1.RoleMaster) && p.DeletionTimestamp == nil
+	}
+	s, err := in.status(p.Name)
+	return err == nil && s.Cluster != nil && s.Cluster.Myself() != nil && s.Cluster.Myself().Slots.Contains(victimSlot)
 }
 
 // status asks an agent, as the operator does.
@@ -233,6 +283,16 @@ func (in *instance) agentPID(pod string) int {
 }
 
 func (in *instance) kill(pid int) { signalPID(in.t, pid, syscall.SIGKILL) }
+
+// deletePod deletes one pod, as a drain does.
+func (in *instance) deletePod(name string) {
+	in.t.Helper()
+	p := &corev1.Pod{}
+	p.Name, p.Namespace = name, in.namespace
+	if err := in.Delete(context.Background(), p); err != nil {
+		in.t.Fatal(err)
+	}
+}
 
 func (in *instance) deletePods(component string) {
 	in.t.Helper()

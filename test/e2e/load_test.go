@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -39,6 +41,19 @@ func throughSentinels(addrs []string, master, password string) dialer {
 			MaxRetries: -1, PoolSize: 1, Protocol: 2,
 			DialTimeout: attemptTimeout, ReadTimeout: attemptTimeout, WriteTimeout: attemptTimeout, ContextTimeoutEnabled: true,
 			DisableIdentity: true,
+		})
+	}
+}
+
+// clustered makes a cluster-aware client that follows redirections, as every one does, and tries nothing else again. With anywhere it
+// reads from any member of a shard.
+func clustered(password string, anywhere bool, addrs ...string) dialer {
+	return func() redis.UniversalClient {
+		return redis.NewClusterClient(&redis.ClusterOptions{
+			Addrs: addrs, Password: password, MaxRedirects: 3, PoolSize: 2, Protocol: 2, RouteRandomly: anywhere,
+			MinRetryBackoff: time.Millisecond, MaxRetryBackoff: 5 * time.Millisecond,
+			DialTimeout: attemptTimeout, ReadTimeout: 4 * attemptTimeout, WriteTimeout: attemptTimeout, ContextTimeoutEnabled: true,
+			DisableIdentity: true, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 		})
 	}
 }
@@ -143,25 +158,86 @@ func (w *writer) missing(ctx context.Context, dial dialer) ([]ack, error) {
 	var lost []ack
 	for i := 0; i < len(w.acked); i += 500 {
 		batch := w.acked[i:min(i+500, len(w.acked))]
-		keys := make([]string, len(batch))
-		for j, a := range batch {
-			keys[j] = w.key(a.n)
+		got := make([]*redis.StringCmd, len(batch))
+		read := func() error {
+			_, err := c.Pipelined(ctx, func(p redis.Pipeliner) error {
+				for j, a := range batch {
+					got[j] = p.Get(ctx, w.key(a.n))
+				}
+				return nil
+			})
+			if errors.Is(err, redis.Nil) {
+				return nil
+			}
+			return err
 		}
 		// A Service may just be changing over.
-		values, err := c.MGet(ctx, keys...).Result()
-		for again := time.Now().Add(30 * time.Second); err != nil && time.Now().Before(again); time.Sleep(attemptTimeout) {
-			values, err = c.MGet(ctx, keys...).Result()
+		err := read()
+		for again := time.Now().Add(30 * time.Second); err != nil && time.Now().Before(again); err = read() {
+			time.Sleep(attemptTimeout)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("read back what was acknowledged: %w", err)
 		}
-		for j, v := range values {
-			if v != strconv.Itoa(batch[j].n) {
+		for j, g := range got {
+			if g.Val() != strconv.Itoa(batch[j].n) {
 				lost = append(lost, batch[j])
 			}
 		}
 	}
 	return lost, nil
+}
+
+// outcome is what those who wrote had of a fault or a change: the longest silence of the first writer and of all, and
+// what is gone of all that was acknowledged; lostBefore is how long before the change the oldest of that was, not below 0.
+type outcome struct {
+	gap, anyGap, lostBefore time.Duration
+	lost, acked, failures   int
+	lastErr                 error
+}
+
+// underLoad lets a writer for each prefix write before, during and after change, which returns when its effect is there, and
+// reads everything back.
+func underLoad(t *testing.T, dial dialer, prefixes []string, change func()) outcome {
+	t.Helper()
+	var writers []*writer
+	for _, prefix := range prefixes {
+		w := startWriter(prefix, dial)
+		defer w.stop()
+		writers = append(writers, w)
+	}
+	written := func(since time.Time) func(context.Context) bool {
+		return func(context.Context) bool {
+			return !slices.ContainsFunc(writers, func(w *writer) bool { return w.count(since) <= 500 })
+		}
+	}
+	eventually(t, time.Minute, "the first writes", written(time.Time{}))
+	start := time.Now()
+	change()
+	eventually(t, time.Minute, "writes afterwards", written(time.Now()))
+	var o outcome
+	for i, w := range writers {
+		w.stop()
+		missing, err := w.missing(context.Background(), dial)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(missing) > 0 {
+			o.lostBefore = max(o.lostBefore, start.Sub(missing[0].at))
+		}
+		gap := w.gap(start)
+		if i == 0 {
+			o.gap = gap
+		}
+		o.anyGap = max(o.anyGap, gap)
+		o.lost += len(missing)
+		o.acked += len(w.acked)
+		o.failures += w.failures
+		if w.lastErr != nil {
+			o.lastErr = w.lastErr
+		}
+	}
+	return o
 }
 
 // reader reads through the Service for reads and remembers its longest silence.

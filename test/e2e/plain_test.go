@@ -120,29 +120,18 @@ func (p *plain) sentinelAddrs() (addrs []string) {
 	return addrs
 }
 
-// fault injects one fault into a fresh plain set-up under load and returns the gap and what was lost.
-func (p *plain) fault(inject func(master *plainProcess)) (time.Duration, int) {
+// fault injects one fault into a fresh plain set-up under load.
+func (p *plain) fault(inject func(p *plain)) outcome {
 	p.t.Helper()
-	dial := throughSentinels(p.sentinelAddrs(), plainMaster, "")
-	w := startWriter("plain", dial)
-	defer w.stop()
-	p.wait("the first writes", func(context.Context) bool { return w.count(time.Time{}) > 500 })
-	start := time.Now()
-	inject(p.servers[0])
-	p.wait("writes on a new master", func(ctx context.Context) bool {
-		c := redis.NewSentinelClient(&redis.Options{Addr: p.sentinels[0].addr})
-		defer func() { _ = c.Close() }()
-		addr, err := c.GetMasterAddrByName(ctx, plainMaster).Result()
-		return err == nil && net.JoinHostPort(addr[0], addr[1]) != p.servers[0].addr
+	return underLoad(p.t, throughSentinels(p.sentinelAddrs(), plainMaster, ""), []string{"plain"}, func() {
+		inject(p)
+		p.wait("writes on a new master", func(ctx context.Context) bool {
+			c := redis.NewSentinelClient(&redis.Options{Addr: p.sentinels[0].addr})
+			defer func() { _ = c.Close() }()
+			addr, err := c.GetMasterAddrByName(ctx, plainMaster).Result()
+			return err == nil && net.JoinHostPort(addr[0], addr[1]) != p.servers[0].addr
+		})
 	})
-	moved := time.Now()
-	p.wait("writes after the change", func(context.Context) bool { return w.count(moved) > 500 })
-	w.stop()
-	lost, err := w.lost(context.Background(), dial)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return w.gap(start), lost
 }
 
 // TestPlain measures plain redis-server and redis-sentinel under the faults that Redstart is measured under.
@@ -154,26 +143,23 @@ func TestPlain(t *testing.T) {
 	}{{"plain Sentinel, 5 s", 5 * time.Second}, {"plain Sentinel, 500 ms", 500 * time.Millisecond}} {
 		for _, f := range []struct {
 			scenario string
-			inject   func(p *plain) func(*plainProcess)
+			inject   func(p *plain)
 		}{
-			{"kill -9 of the master's server", func(p *plain) func(*plainProcess) {
-				return func(m *plainProcess) { signalPID(p.t, m.cmd.Process.Pid, syscall.SIGKILL) }
+			{"kill -9 of the master's server", func(p *plain) {
+				signalPID(p.t, p.servers[0].cmd.Process.Pid, syscall.SIGKILL)
 			}},
-			{"planned failover", func(p *plain) func(*plainProcess) {
-				return func(*plainProcess) {
-					c := redis.NewSentinelClient(&redis.Options{Addr: p.sentinels[0].addr})
-					defer func() { _ = c.Close() }()
-					if err := c.Failover(context.Background(), plainMaster).Err(); err != nil {
-						p.t.Fatal(err)
-					}
+			{"planned failover", func(p *plain) {
+				c := redis.NewSentinelClient(&redis.Options{Addr: p.sentinels[0].addr})
+				defer func() { _ = c.Close() }()
+				if err := c.Failover(context.Background(), plainMaster).Err(); err != nil {
+					p.t.Fatal(err)
 				}
 			}},
 		} {
 			t.Run(f.scenario+"/"+tuning.name, func(t *testing.T) {
 				for range *trials {
-					p := startPlain(t, tuning.downAfter)
-					gap, lost := p.fault(f.inject(p))
-					results.add(result{scenario: f.scenario, system: tuning.name, gap: gap, lost: lost})
+					o := startPlain(t, tuning.downAfter).fault(f.inject)
+					results.add(result{scenario: f.scenario, system: tuning.name, took: o.gap, lost: o.lost})
 				}
 			})
 		}

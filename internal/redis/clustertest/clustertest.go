@@ -143,6 +143,12 @@ func Form(tb testing.TB, nodes []*Node, masters int, shares ...v1alpha1.SlotSet)
 	for i := masters; i < len(nodes); i++ {
 		check(tb, nodes[i].ClusterReplicate(ctx, nodes[i%masters].ID))
 	}
+	AwaitFormed(tb, nodes)
+}
+
+// AwaitFormed waits until all nodes know all, serve their slots, and have copied their masters.
+func AwaitFormed(tb testing.TB, nodes []*Node) {
+	tb.Helper()
 	Eventually(tb, "the cluster is ok", func(ctx context.Context) error { return agree(ctx, nodes, true) })
 }
 
