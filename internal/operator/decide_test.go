@@ -21,6 +21,8 @@ var testNow = time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
 // parseMembers reads one member a line, its name and what is true of it:
 //
 //	master, replica   its role; a replica follows the first master of the list, link up
+//	slots=0-99        mode Cluster: the slots of the master of a shard
+//	of=NAME           mode Cluster: the master that a replica follows
 //	offset=N term=N   as its agent says; 100 and 1 by default
 //	outdated=WHY      it has to be restarted
 //	unaware           it has not seen the wanted settings yet
@@ -49,11 +51,35 @@ func parseMembers(t *testing.T, text string) []instance {
 		all = append(all, x)
 	}
 	for _, x := range all {
-		if x.agent != nil && x.agent.Role == v1alpha1.RoleReplica {
+		if x.agent != nil && x.agent.Role == v1alpha1.RoleReplica && x.agent.Follows == "" {
 			x.agent.Follows = masterName
 		}
 	}
+	for i, x := range all {
+		if x.agent != nil {
+			x.agent.Cluster = clusterView(all, i)
+		}
+	}
 	return all
+}
+
+// clusterView is what the i-th member knows of those that are part of a cluster, nil where nobody has slots. Their names are their IDs.
+func clusterView(all []instance, i int) *v1alpha1.ClusterView {
+	v := &v1alpha1.ClusterView{}
+	slots := 0
+	for j, x := range all {
+		if x.agent == nil || x.agent.Cluster == nil {
+			continue
+		}
+		n := *x.agent.Cluster.Myself()
+		n.Myself, n.LinkUp = i == j, true
+		v.Nodes = append(v.Nodes, n)
+		slots += n.Slots.Len()
+	}
+	if slots == 0 {
+		return nil
+	}
+	return v
 }
 
 func parseMember(t *testing.T, name string, words []string) instance {
@@ -75,6 +101,14 @@ func parseMember(t *testing.T, name string, words []string) instance {
 			x.agent.Server.Role = x.agent.Role
 			x.agent.Server.LinkUp = key == "replica"
 			x.pod.Labels[v1alpha1.LabelRole] = key
+		case "slots", "of":
+			n := v1alpha1.ClusterNode{ID: name, Myself: true, Role: x.agent.Role}
+			if key == "of" {
+				n.MasterID, x.agent.Follows = value, value
+			} else if n.Slots, err = v1alpha1.ParseSlots(value); err != nil {
+				t.Fatal(err)
+			}
+			x.agent.Cluster = &v1alpha1.ClusterView{Nodes: []v1alpha1.ClusterNode{n}}
 		case "offset":
 			x.agent.Server.Offset = number
 		case "term":
@@ -128,6 +162,8 @@ func TestDecisions(t *testing.T) {
 			switch d.Cmd {
 			case "restart":
 				return printRemoval(nextRestart(members, testNow))
+			case "restart-shards":
+				return printRemoval(nextShardRestart(members, testNow))
 			case "restart-sentinels":
 				return printRemoval(nextSentinelRestart(members, testNow))
 			case "resize":
