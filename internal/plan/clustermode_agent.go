@@ -213,7 +213,9 @@ func (n *nodeDecider) up() {
 	case joined:
 		n.why("a master without slots")
 		n.d.Role, n.d.Ready = v1alpha1.RoleMaster, true
-		if n.Self.Fenced {
+		if orphan := n.orphan(); orphan != "" {
+			n.why("a master without slots; closed, for %s would copy it in the place of its lost master", orphan)
+		} else if n.Self.Fenced {
 			n.open()
 		}
 		n.stopNow()

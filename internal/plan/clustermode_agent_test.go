@@ -183,3 +183,44 @@ func TestNewMember(t *testing.T) {
 		t.Errorf("a member that is part of nothing: %+v", d)
 	}
 }
+
+// TestLostDisk: a member whose disk was lost has another ID where its replicas look for their master. It is closed, so that nobody
+// copies it, until they follow somebody else.
+func TestLostDisk(t *testing.T) {
+	o := shard("cache-0")
+	before := *o.Self.Cluster.Myself()
+	own := shardNode("cache-0", "Z", "", nil, 0)
+	own.Cluster.Nodes = append(own.Cluster.Nodes, o.Self.Cluster.Nodes[1:]...)
+	o.Self = own
+	o.Self.Fenced, o.Self.Label, o.Self.Server.Keys = true, "", 0
+	for _, tc := range []nodeCase{
+		{"its old node is unknown", func(*NodeObservation) {}, "a master without slots; closed, for the replica at cache-3:6379 would copy it"},
+		{"its old node is known without an address", func(o *NodeObservation) {
+			lost := before
+			lost.Myself, lost.Address, lost.NoAddress, lost.Failed = false, "", true, true
+			o.Self.Cluster.Nodes = append(o.Self.Cluster.Nodes, lost)
+		}, "a master without slots; closed, for the replica at cache-3:6379 would copy it"},
+		{"a replica asks here", func(o *NodeObservation) {
+			lost := before
+			lost.Myself, lost.Address = false, "elsewhere:6379"
+			o.Self.Cluster.Nodes = append(o.Self.Cluster.Nodes, lost)
+			peer(o, "cache-4").Server.MasterAddress = o.Self.Server.Address
+		}, "a master without slots; closed, for cache-4 would copy it"},
+		{"its replicas have another master", func(o *NodeObservation) {
+			for i := range o.Self.Cluster.Nodes {
+				if r := &o.Self.Cluster.Nodes[i]; r.MasterID == "A" {
+					r.MasterID = "B"
+				}
+			}
+		}, "unfence"},
+	} {
+		t.Run(tc.about, func(t *testing.T) {
+			c := o
+			view := *o.Self.Cluster
+			view.Nodes = append([]v1alpha1.ClusterNode(nil), view.Nodes...)
+			c.Self.Cluster = &view
+			c.Peers = append([]Member(nil), o.Peers...)
+			tc.check(t, c)
+		})
+	}
+}
