@@ -3,12 +3,12 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -258,14 +258,19 @@ func TestClusterClients(t *testing.T) {
 
 func redisCLICheck(t *testing.T, in *instance) {
 	t.Helper()
-	cli, err := exec.LookPath("redis-cli")
-	if err != nil {
-		t.Fatal(err)
+	if out := in.redisCLI("--cluster", "check", in.addresses()["cache-0"]); !strings.Contains(out, "All 16384 slots covered") {
+		t.Errorf("redis-cli --cluster check:\n%s", out)
 	}
-	cmd := exec.Command(cli, "--cluster", "check", in.addresses()["cache-0"])
-	cmd.Env = append(syscall.Environ(), "REDISCLI_AUTH="+in.password)
+}
+
+// redisCLI runs Redis' own client with the password of the Redis.
+func (in *instance) redisCLI(args ...string) string {
+	in.t.Helper()
+	cmd := exec.Command("redis-cli", args...)
+	cmd.Env = append(os.Environ(), "REDISCLI_AUTH="+in.password)
 	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "All 16384 slots covered") {
-		t.Errorf("redis-cli --cluster check: %v\n%s", err, out)
+	if err != nil {
+		in.t.Fatalf("redis-cli %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
+	return string(out)
 }

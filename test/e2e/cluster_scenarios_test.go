@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,6 +46,14 @@ var clusterScenarios = []scenario{
 		name: "config change by rolling restart", planned: true, moves: true,
 		inject: restartBy(func(r *v1alpha1.Redis) { r.Spec.Config["databases"] = "1" }),
 	},
+	{name: "image upgrade", inject: upgradeImage, planned: true, needs: []need{needEmbedded}},
+	{
+		name: "two of three masters lost with their disks, and failover by force", inject: loseMajority, needs: []need{needProcesses, needDisks},
+		check: func(in *instance, _ string) {
+			checkFilled(in.t, in, keptKeys)
+			in.checkKnown()
+		},
+	},
 }
 
 // TestClusterScenarios runs them all on one cluster, one after the other.
@@ -54,6 +63,11 @@ func TestClusterScenarios(t *testing.T) {
 		t.Run("create", func(t *testing.T) { c.createMeasured(t) })
 	}
 	in := c.createMeasured(t)
+	t.Run("check and rebalance", func(t *testing.T) {
+		beyondCore(t)
+		theCluster(t, needEmbedded)
+		checkAndRebalance(t, in.in(t))
+	})
 	for _, s := range clusterScenarios {
 		t.Run(s.name, func(t *testing.T) {
 			s.skipUnlessWanted(t, v1alpha1.ModeCluster)
@@ -63,6 +77,91 @@ func TestClusterScenarios(t *testing.T) {
 			}
 		})
 	}
+}
+
+// upgradeImage changes the image, which on one machine is a name: every pod is another afterwards, in the order of an upgrade.
+func upgradeImage(in *instance, _ string) {
+	shards := in.redis(context.Background()).Status.Shards
+	restartBy(func(r *v1alpha1.Redis) { r.Spec.Image = "redis:8.0" })(in, "")
+	born := map[string]time.Time{}
+	for _, p := range in.pods(context.Background(), v1alpha1.ComponentMember) {
+		born[p.Name] = p.CreationTimestamp.Time
+	}
+	var order []string
+	for _, s := range shards {
+		order = append(append(order, s.Replicas...), s.Master)
+	}
+	if !slices.IsSortedFunc(order, func(a, b string) int { return born[a].Compare(born[b]) }) {
+		in.t.Errorf("not shard by shard, replicas first: %v of %+v were made at %v", order, shards, born)
+	}
+}
+
+// keptKeys is how many keys a loss of masters finds.
+const keptKeys = 5000
+
+// loseMajority empties the disks of two masters and kills their servers: nobody can be elected. The status says what is to be had,
+// and that is taken only by force.
+func loseMajority(in *instance, victim string) {
+	fill(in.t, in.writes(), keptKeys)
+	lost := []string{victim}
+	for _, s := range in.redis(context.Background()).Status.Shards {
+		if s.Master != victim && len(lost) < 2 {
+			lost = append(lost, s.Master)
+		}
+	}
+	if out, err := in.redstart("-n", in.namespace, "failover", in.name, "--force"); err == nil || !strings.Contains(out, "nothing to force") {
+		in.t.Errorf("redstart failover --force of what is whole: %v\n%s", err, out)
+	}
+	var pids []int
+	for _, pod := range lost {
+		pids = append(pids, in.serverPID(pod))
+		in.emptyData(pod)
+	}
+	for _, pid := range pids {
+		in.kill(pid)
+	}
+	eventually(in.t, time.Minute, "somebody to be asked", func(context.Context) bool {
+		out, err := in.redstart("-n", in.namespace, "status", in.name)
+		return err == nil && strings.Contains(out, "--force") && strings.Contains(out, "would take over")
+	})
+	out, err := in.redstart("-n", in.namespace, "failover", in.name, "--force")
+	if err != nil || strings.Count(out, "would take over with what it has") != len(lost) {
+		in.t.Fatalf("redstart failover --force: %v\n%s", err, out)
+	}
+	in.t.Log(out)
+}
+
+// checkAndRebalance moves slots past Redstart: redstart cluster check finds that, and redstart rebalance puts it right.
+func checkAndRebalance(t *testing.T, in *instance) {
+	in.waitReady()
+	fill(t, in.writes(), keptKeys)
+	run := func(ok bool, want string, args ...string) {
+		t.Helper()
+		out, err := in.redstart(append([]string{"-n", in.namespace}, args...)...)
+		if (err == nil) != ok || !strings.Contains(out, want) {
+			t.Errorf("redstart %s: %v, want %q in\n%s", strings.Join(args, " "), err, want, out)
+		}
+	}
+	run(true, "6 nodes, 3 masters with slots: nothing is wrong", "cluster", "check", in.name)
+	shards := in.redis(context.Background()).Status.Shards
+	id := func(pod string) string {
+		s, err := in.status(pod)
+		if err != nil || s.Cluster == nil {
+			t.Fatalf("status of %s: %v", pod, err)
+		}
+		return s.Cluster.Myself().ID
+	}
+	addr := in.addresses()[shards[0].Master]
+	in.redisCLI("--cluster", "reshard", addr, "--cluster-from", id(shards[0].Master), "--cluster-to", id(shards[1].Master), "--cluster-slots", "700", "--cluster-yes")
+	run(false, "Unbalanced", "cluster", "check", in.name)
+	run(true, " slots from ", "rebalance", in.name, "--dry-run")
+	run(true, "moved 700 slots", "rebalance", in.name)
+	run(true, "nothing to move", "rebalance", in.name)
+	eventually(t, 30*time.Second, "nothing to be wrong", func(context.Context) bool {
+		out, err := in.redstart("-n", in.namespace, "cluster", "check", in.name)
+		return err == nil && strings.Contains(out, "nothing is wrong")
+	})
+	checkFilled(t, in, keptKeys)
 }
 
 // createMeasured creates 3 shards with a replica each, the servers' processes included.
