@@ -1,15 +1,13 @@
 package operator
 
 import (
-	"errors"
-	"fmt"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
-	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"redstart.dev/redstart/api/v1alpha1"
+	ours "redstart.dev/redstart/internal/metrics"
 )
 
 // metrics are what the operator counts, besides what controller-runtime does.
@@ -21,33 +19,19 @@ type metrics struct {
 // newMetrics registers the metrics with controller-runtime's registry, which its server serves, or takes those that an
 // earlier operator of the same process registered.
 func newMetrics() (*metrics, error) {
-	ready, err := register(prometheus.NewGaugeVec(prometheus.GaugeOpts{
+	ready, err := ours.Register(prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "redstart_redis_ready", Help: "Whether a Redis is ready: 1 or 0.",
 	}, []string{"namespace", "name"}))
 	if err != nil {
 		return nil, err
 	}
-	failovers, err := register(prometheus.NewCounterVec(prometheus.CounterOpts{
+	failovers, err := ours.Register(prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "redstart_failovers_total", Help: "Changes of master that the operator saw, by whether they were planned.",
 	}, []string{"namespace", "name", "planned"}))
 	if err != nil {
 		return nil, err
 	}
 	return &metrics{ready: ready, failovers: failovers}, nil
-}
-
-func register[C prometheus.Collector](c C) (C, error) {
-	err := ctrlmetrics.Registry.Register(c)
-	var already prometheus.AlreadyRegisteredError
-	if errors.As(err, &already) {
-		if existing, ok := already.ExistingCollector.(C); ok {
-			return existing, nil
-		}
-	}
-	if err != nil {
-		return c, fmt.Errorf("register the metrics: %w", err)
-	}
-	return c, nil
 }
 
 func (m *metrics) observe(r *v1alpha1.Redis, ready bool) {

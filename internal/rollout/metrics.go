@@ -1,14 +1,11 @@
 package rollout
 
 import (
-	"errors"
-	"fmt"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
-	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"redstart.dev/redstart/api/v1alpha1"
+	ours "redstart.dev/redstart/internal/metrics"
 )
 
 // metrics are what the controller counts, besides what controller-runtime does.
@@ -21,39 +18,25 @@ type metrics struct {
 // newMetrics registers the metrics with controller-runtime's registry, or takes those that an earlier controller of the
 // same process registered.
 func newMetrics() (*metrics, error) {
-	phase, err := register(prometheus.NewGaugeVec(prometheus.GaugeOpts{
+	phase, err := ours.Register(prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "redstart_rollout_phase", Help: "1 for the phase that a Rollout is in.",
 	}, []string{"namespace", "name", "phase"}))
 	if err != nil {
 		return nil, err
 	}
-	traffic, err := register(prometheus.NewGaugeVec(prometheus.GaugeOpts{
+	traffic, err := ours.Register(prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "redstart_rollout_traffic_percent", Help: "Share of the traffic of the new version, in percent.",
 	}, []string{"namespace", "name"}))
 	if err != nil {
 		return nil, err
 	}
-	releases, err := register(prometheus.NewCounterVec(prometheus.CounterOpts{
+	releases, err := ours.Register(prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "redstart_rollout_releases_total", Help: "Releases that ended, by how.",
 	}, []string{"namespace", "name", "outcome"}))
 	if err != nil {
 		return nil, err
 	}
 	return &metrics{phase, traffic, releases}, nil
-}
-
-func register[C prometheus.Collector](c C) (C, error) {
-	err := ctrlmetrics.Registry.Register(c)
-	var already prometheus.AlreadyRegisteredError
-	if errors.As(err, &already) {
-		if existing, ok := already.ExistingCollector.(C); ok {
-			return existing, nil
-		}
-	}
-	if err != nil {
-		return c, fmt.Errorf("register the metrics: %w", err)
-	}
-	return c, nil
 }
 
 func (m *metrics) observe(ro *v1alpha1.Rollout, before *v1alpha1.RolloutStatus) {
