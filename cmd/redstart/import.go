@@ -1,6 +1,10 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/util/validation"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -28,6 +33,7 @@ func (a *app) importers() map[string]func(file string, data []byte, o importFlag
 	for _, chart := range importer.Sources() {
 		all[chart] = a.importValues
 	}
+	all[importer.KruiseRollout] = a.importRollouts
 	return all
 }
 
@@ -40,26 +46,29 @@ func newImportCommand(a *app) *cobra.Command {
 	}
 	slices.Sort(known)
 	cmd := &cobra.Command{
-		Use:   "import FILE --from CHART",
-		Short: "Turn the values of another chart into a Redis",
-		Long: `Prints the Redis that a values file of another chart stands for, and on standard error, for every single value, where it
-went or why it was dropped. What this version does not serve is dropped too, and said. It speaks to no cluster.
+		Use:   "import FILE --from SOURCE",
+		Short: "Turn the values of another chart into a Redis, or Kruise's Rollouts into ours",
+		Long: `Prints the Redis that a values file of another chart stands for, or the Rollouts of a file of manifests, and on standard
+error, for every single value, where it went or why it was dropped. What this version does not serve is dropped too, and said. It speaks
+to no cluster.
 
 A password in the values goes into a Secret, which is printed beside the Redis.
 
-Charts: ` + strings.Join(known, ", ") + `. redis-ha is stable/redis-ha, in its old form and its new one.`,
+Sources: ` + strings.Join(known, ", ") + `. redis-ha is stable/redis-ha, in its old form and its new one;
+kruise-rollout is kind Rollout of rollouts.kruise.io, v1beta1 and v1alpha1.`,
 		Example: `  redstart import values.yaml --from bitnami-redis >redis.yaml
-  helm get values my-redis -o yaml | redstart import - --from redis-ha --name cache`,
+  helm get values my-redis -o yaml | redstart import - --from redis-ha --name cache
+  redstart import rollout.yaml --from kruise-rollout`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if err := checkOutput(o.output, "yaml", "json"); err != nil {
 				return err
 			}
 			switch {
 			case len(args) != 1:
-				return usagef("which file? name one file of values, or - for standard input")
+				return usagef("which file? name one file of values or manifests, or - for standard input")
 			case importers[o.from] == nil:
 				return usagef("--from %q is not known; expected one of %s", o.from, strings.Join(known, ", "))
-			case len(validation.IsDNS1035Label(o.name)) > 0:
+			case o.name != "" && len(validation.IsDNS1035Label(o.name)) > 0:
 				return usagef("--name %q is no name; use lower case letters, digits and '-', beginning with a letter", o.name)
 			}
 			return nil
@@ -77,8 +86,8 @@ Charts: ` + strings.Join(known, ", ") + `. redis-ha is stable/redis-ha, in its o
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.from, "from", "", "`CHART` that the values are of")
-	f.StringVar(&o.name, "name", "redis", "`NAME` of the Redis")
+	f.StringVar(&o.from, "from", "", "`SOURCE` that the file is of")
+	f.StringVar(&o.name, "name", "", "`NAME` of the result (default: redis, or the name that is in the file)")
 	f.StringVarP(&o.output, "output", "o", "yaml", "`FORMAT`: yaml or json")
 	return cmd
 }
@@ -110,12 +119,59 @@ func (a *app) importValues(file string, data []byte, o importFlags) ([]client.Ob
 	if err := yaml.Unmarshal(data, &values); err != nil {
 		return nil, fmt.Errorf("%s: not the values of a chart: %s", file, strings.ReplaceAll(err.Error(), "\n", " "))
 	}
-	r, err := importer.Import(values, o.from, o.name)
+	r, err := importer.Import(values, o.from, cmp.Or(o.name, "redis"))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
+	a.report(r.Lines)
+	all := []client.Object{r.Redis}
+	if r.Secret != nil {
+		all = append(all, r.Secret)
+	}
+	return all, nil
+}
+
+// importRollouts imports the Rollouts of a file of manifests. Nothing is imported when one of them cannot be.
+func (a *app) importRollouts(file string, data []byte, o importFlags) ([]client.Object, error) {
+	var all []client.Object
+	documents := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(data)))
+	for n := 1; ; n++ {
+		text, err := documents.Read()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		object := map[string]any{}
+		if err == nil {
+			err = yaml.Unmarshal(text, &object)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: document %d: not YAML: %s", file, n, strings.ReplaceAll(err.Error(), "\n", " "))
+		}
+		if len(object) == 0 {
+			continue
+		}
+		r, lines, err := importer.ImportRollout(object, o.name)
+		if lines != nil {
+			a.report(lines)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: document %d: %w", file, n, err)
+		}
+		all = append(all, r)
+	}
+	switch {
+	case len(all) == 0:
+		return nil, fmt.Errorf("%s: no Rollout found", file)
+	case len(all) > 1 && o.name != "":
+		return nil, usagef("--name: %s has %d Rollouts; leave it out", file, len(all))
+	}
+	return all, nil
+}
+
+// report tells on standard error what became of every value.
+func (a *app) report(lines []importer.Line) {
 	mapped := 0
-	for _, l := range r.Lines {
+	for _, l := range lines {
 		word, rest := "dropped", ""
 		if l.Mapped() {
 			mapped++
@@ -126,10 +182,5 @@ func (a *app) importValues(file string, data []byte, o importFlags) ([]client.Ob
 		}
 		fmt.Fprintf(a.errOut, "%-8s %s: %s%s\n", word, l.Path, l.Value, rest)
 	}
-	fmt.Fprintf(a.errOut, "%d values mapped, %d dropped\n", mapped, len(r.Lines)-mapped)
-	all := []client.Object{r.Redis}
-	if r.Secret != nil {
-		all = append(all, r.Secret)
-	}
-	return all, nil
+	fmt.Fprintf(a.errOut, "%d values mapped, %d dropped\n", mapped, len(lines)-mapped)
 }

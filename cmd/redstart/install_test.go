@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -136,8 +137,8 @@ func TestImport(t *testing.T) {
 		t.Errorf("the report:\n%s", d)
 	}
 	for args, want := range map[string]string{
-		"import":                              "redstart: which file? name one file of values, or - for standard input\n",
-		"import - --from chart":               "redstart: --from \"chart\" is not known; expected one of bitnami-redis, bitnami-redis-cluster, dandydeveloper, redis-ha\n",
+		"import":                              "redstart: which file? name one file of values or manifests, or - for standard input\n",
+		"import - --from chart":               "redstart: --from \"chart\" is not known; expected one of bitnami-redis, bitnami-redis-cluster, dandydeveloper, kruise-rollout, redis-ha\n",
 		"import - --from redis-ha --name A":   "redstart: --name \"A\" is no name; use lower case letters, digits and '-', beginning with a letter\n",
 		"import /no/such --from redis-ha":     "redstart: open /no/such: no such file or directory\n",
 		"import - --from redis-ha -o unknown": "redstart: --output \"unknown\" is not known; expected one of yaml, json\n",
@@ -145,5 +146,27 @@ func TestImport(t *testing.T) {
 		if code, _, errOut := call(t, "", strings.Fields(args)...); code == exitDone || errOut != want {
 			t.Errorf("%s: exit code %d, printed %q, want %q", args, code, errOut, want)
 		}
+	}
+}
+
+func TestImportRollouts(t *testing.T) {
+	const one = "apiVersion: rollouts.kruise.io/v1beta1\nkind: Rollout\nmetadata: {name: %s}\nspec: {workloadRef: {apiVersion: apps/v1, kind: Deployment, name: web}, strategy: {canary: {steps: [{replicas: 1}]}}}\n"
+	two := fmt.Sprintf(one, "a") + "---\n" + fmt.Sprintf(one, "b")
+	code, out, errOut := call(t, two, "import", "-", "--from", "kruise-rollout")
+	if code != exitDone || strings.Count(out, "partition:") != 2 || strings.Count(errOut, "6 values mapped, 0 dropped") != 2 {
+		t.Errorf("import of two Rollouts: %d\n%s%s", code, out, errOut)
+	}
+	for in, want := range map[string]string{
+		"":                             "redstart: -: no Rollout found\n",
+		"kind: Deployment\n":           "redstart: -: document 1: kind: Deployment of apiVersion \"\"; expected Rollout of rollouts.kruise.io/v1beta1 or v1alpha1\n",
+		"a: [\n":                       "redstart: -: document 1: not YAML: ",
+		fmt.Sprintf(one, "Not_a_name"): "it makes a Rollout that is not accepted: metadata.name",
+	} {
+		if code, out, errOut := call(t, in, "import", "-", "--from", "kruise-rollout"); code != exitFailed || out != "" || !strings.Contains(errOut, want) {
+			t.Errorf("import of %q: %d\n%s%s", in, code, out, errOut)
+		}
+	}
+	if code, _, errOut := call(t, two, "import", "-", "--from", "kruise-rollout", "--name", "c"); code != exitUsage || !strings.Contains(errOut, "--name: - has 2 Rollouts; leave it out") {
+		t.Errorf("two Rollouts and one name: %d\n%s", code, errOut)
 	}
 }

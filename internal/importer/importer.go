@@ -1,4 +1,4 @@
-// Package importer turns the values of other people's charts into a Redis, and says of every single value what became
+// Package importer turns the values of other people's charts into a Redis, and Kruise's Rollouts into ours, and says of every single value what became
 // of it. It is pure: values in, Redis and report out.
 package importer
 
