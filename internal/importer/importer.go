@@ -1,5 +1,5 @@
-// Package importer turns the values of other people's charts into a Redis, and Kruise's Rollouts into ours, and says of every single value what became
-// of it. It is pure: values in, Redis and report out.
+// Package importer turns the values of other people's charts into a Redis, and Kruise's Rollouts into ours, and says of
+// every single value what became of it. It is pure: values in, objects and report out.
 package importer
 
 import (
