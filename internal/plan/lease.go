@@ -16,10 +16,15 @@ const (
 	// fresh is how old the answers of peers may be when a member ranks itself or counts consents. It is longer than
 	// PollTimeout and shorter than the margin of the Lease.
 	fresh = 500 * time.Millisecond
-	// missedFor is how long a member that does not answer, and is known to hold more, keeps another from taking a vacant Lease.
-	missedFor = 2 * second
+	// silentFor and apartFor are how long a member that is known to hold more, and does not answer or does not reach the API, keeps
+	// another from taking a vacant Lease.
+	silentFor = 2 * second
+	apartFor  = 10 * second
 	// coldStart is how long agents wait for all members before they rank those that are there.
 	coldStart = 10 * second
+	// coldStartLast is how long they wait when the one that was master last is not among them: it may hold the last writes, and
+	// a pod that is scheduled anew takes its time.
+	coldStartLast = 60 * second
 	// hungReplica is how long a replica's server may be silent before it is killed.
 	hungReplica = 30 * second
 )

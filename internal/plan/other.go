@@ -63,13 +63,16 @@ func (m *decider) take(vacant string) (taken bool) {
 		mem.VacantSince = m.Now
 	}
 	m.followLink()
-	wait := mem.VacantSince + coldStart
+	wait, missing := mem.VacantSince+coldStart, ""
+	if last := m.lastHolderMissing(); last != "" {
+		wait, missing = mem.VacantSince+coldStartLast, ", and above all for "+last+", which was master last"
+	}
 	switch {
 	case m.Self.Stopping || !m.Self.Loaded():
 		m.why("%s; this member is not ready to take it", vacant)
 		return false
 	case !mem.Settled && !m.complete() && m.Now < wait:
-		m.why("%s; waiting for all %d members to come up", vacant, m.Config.Replicas)
+		m.why("%s; waiting for all %d members to come up%s", vacant, m.Config.Replicas, missing)
 		m.lookAt(wait)
 		return false
 	case m.pollStale():
@@ -85,8 +88,8 @@ func (m *decider) take(vacant string) (taken bool) {
 			return false
 		}
 	}
-	if p := m.missed(); p != nil {
-		m.why("%s; %s holds more than this member and does not answer: asking it again", vacant, p.Name)
+	if p, why := m.missed(); p != nil {
+		m.why("%s; waiting for %s, which holds more than this member and %s", vacant, p.Name, why)
 		return false
 	}
 	best, ok := m.best()
@@ -116,30 +119,48 @@ func (m *decider) take(vacant string) (taken bool) {
 	return true
 }
 
-// missed is a member that is known to hold more than this one and that does not answer, though nothing says that it is dead. One
-// lost answer must not cost what only it holds, so it is asked again, for a bounded time. The Lease's holder is not waited for:
-// that it is gone is why the Lease is vacant.
-func (m *decider) missed() *Member {
-	mem := &m.d.Memory
-	if m.Now >= mem.VacantSince+missedFor {
-		return nil
+// lastHolderMissing names the member that held the Lease last when it does not answer, and is to come back. What the others lack may
+// be on its disk.
+func (m *decider) lastHolderMissing() string {
+	last := m.Lease.Holder
+	if last == "" {
+		last = m.Lease.LastHolder
 	}
+	p := m.peer(last)
+	if last == "" || last == m.Self.Name || p != nil && p.Reachable || Ordinal(last) >= m.Config.Replicas {
+		return ""
+	}
+	return last
+}
+
+// missed is a member that is known to hold more than this one and cannot take the Lease just now: it does not answer, though nothing
+// says that it is dead, or it does not reach the API yet. Neither a lost answer nor a network that heals in pieces may cost what only
+// it holds, so it is waited for, for a bounded time. A holder of the Lease that does not answer is not: that it is gone is why the
+// Lease is vacant.
+func (m *decider) missed() (p *Member, why string) {
+	mem := &m.d.Memory
 	for i := range m.Peers {
 		p := &m.Peers[i]
-		if p.Reachable || p.Terminated || p.Refused || p.Stopping || p.Name == m.Lease.Holder || Ordinal(p.Name) >= m.Config.Replicas {
+		silent := !p.Reachable && !p.Terminated && !p.Refused && p.Name != m.Lease.Holder && m.Now < mem.VacantSince+silentFor
+		apart := p.Reachable && p.Loaded() && !p.APIReachable && m.Now < mem.VacantSince+apartFor
+		more := p.Term > m.Self.Term || p.Term == m.Self.Term && sameHistory(p, &m.Self) && ahead(p, &m.Self)
+		if !more || p.Stopping || Ordinal(p.Name) >= m.Config.Replicas {
 			continue
 		}
-		if p.Term > m.Self.Term || p.Term == m.Self.Term && sameHistory(p, &m.Self) && ahead(p, &m.Self) {
-			if again := mem.PolledAt + PollTimeout; m.Now >= again {
-				mem.PolledAt = m.Now
-				m.do(Poll{})
-			} else {
-				m.lookAt(again)
-			}
-			return p
+		switch again := mem.PolledAt + PollTimeout; {
+		case silent && m.Now >= again:
+			mem.PolledAt = m.Now
+			m.do(Poll{})
+			return p, "does not answer"
+		case silent:
+			m.lookAt(again)
+			return p, "does not answer"
+		case apart:
+			m.lookAt(m.Now + fresh)
+			return p, "does not reach the API yet"
 		}
 	}
-	return nil
+	return nil, ""
 }
 
 // apiReturning tells whether the API has come back just now, and not yet for all: those that do not count yet may hold more.
