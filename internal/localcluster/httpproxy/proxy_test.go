@@ -142,7 +142,7 @@ const one = `{rules: [{backendRefs: [{name: web, port: 80}]}]}`
 
 func TestAnswersOfTheGateway(t *testing.T) {
 	b := newBench(t)
-	if resp, _ := b.do("GET /"); resp.StatusCode != http.StatusNotFound { //nolint:bodyclose // do closes it
+	if resp, _ := b.do("GET /"); resp.StatusCode != http.StatusNotFound {
 		t.Errorf("without routes: %s", resp.Status)
 	}
 	b.route(`
@@ -172,11 +172,11 @@ rules:
 	for path, want := range map[string]int{
 		"/": 404, "/gone": 500, "/none": 500, "/empty": 503, "/off": 500, "/slow": 504, "/late": 504, "/dead": 502,
 	} {
-		if resp, body := b.do("GET " + path); resp.StatusCode != want { //nolint:bodyclose // do closes it
+		if resp, body := b.do("GET " + path); resp.StatusCode != want {
 			t.Errorf("%s: %s %s, expected %d", path, resp.Status, body, want)
 		}
 	}
-	resp, _ := b.do("GET /old?x=1") //nolint:bodyclose // do closes it
+	resp, _ := b.do("GET /old?x=1")
 	if want := b.url + "/new?x=1"; resp.StatusCode != http.StatusMovedPermanently || resp.Header.Get("Location") != want {
 		t.Errorf("redirected with %s to %s, expected %s", resp.Status, resp.Header.Get("Location"), want)
 	}
