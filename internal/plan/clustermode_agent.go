@@ -21,6 +21,8 @@ const (
 	replicasWait = 5 * time.Second
 	// openTime is how long the lifting of a fence may take, on what was known when it was decided.
 	openTime = time.Second
+	// movedFor is how long a master that gave its last slot away goes on to answer clients that have an old map.
+	movedFor = 3 * time.Second
 	// succession is how long a master that comes back after a crash leaves its shard to its replicas.
 	succession = 2 * time.Second
 )
@@ -61,6 +63,8 @@ type NodeMemory struct {
 	Elections int
 	// MetAt is when a member was last met.
 	MetAt map[string]time.Duration
+	// ServedAt is when this member was last seen to serve slots as a master, 0 for never.
+	ServedAt time.Duration
 }
 
 // NodeDecision is what one agent of mode Cluster shall do now.
@@ -209,6 +213,7 @@ func (n *nodeDecider) up() {
 	case n.own.Role == v1alpha1.RoleReplica:
 		n.replica()
 	case n.serves():
+		n.d.Memory.ServedAt = n.Now
 		n.master()
 	case joined:
 		n.why("a master without slots")
@@ -218,12 +223,22 @@ func (n *nodeDecider) up() {
 		} else if n.Self.Fenced {
 			n.open()
 		}
-		n.stopNow()
+		n.stopEmptied()
 	default:
 		n.why("waiting to be taken into the cluster")
 		n.stopNow()
 	}
 	n.label()
+}
+
+// stopEmptied ends a master whose slots have gone, once clients had the time to learn from it (MOVED) where to.
+func (n *nodeDecider) stopEmptied() {
+	if until := min(n.d.Memory.ServedAt+movedFor, n.StopBy); n.Self.Stopping && n.d.Memory.ServedAt > 0 && n.Now < until {
+		n.why("stopping; telling clients where its slots are now")
+		n.d.Next = min(n.d.Next, until)
+		return
+	}
+	n.stopNow()
 }
 
 // stopNow ends a member that has nothing to hand over.

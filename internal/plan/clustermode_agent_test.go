@@ -224,3 +224,31 @@ func TestLostDisk(t *testing.T) {
 		})
 	}
 }
+
+// TestEmptiedMaster: a master that goes away once its slots have gone tells clients with an old map for a while where to.
+func TestEmptiedMaster(t *testing.T) {
+	o := shard("cache-0")
+	emptied := func(ago time.Duration) func(*NodeObservation) {
+		return func(o *NodeObservation) {
+			o.Memory.ServedAt = o.Now - ago
+			o.Self.Cluster.Myself().Slots = nil
+			o.Self.Stopping, o.Self.Label, o.Peers = true, "", o.Peers[:2]
+			o.Self.Cluster.Nodes = o.Self.Cluster.Nodes[:3]
+		}
+	}
+	o.Memory.ServedAt = 0
+	if d := DecideNode(o); d.Memory.ServedAt != o.Now {
+		t.Errorf("a master that serves remembers %s, want %s", d.Memory.ServedAt, o.Now)
+	}
+	for _, tc := range []nodeCase{
+		{"its last slot has just gone", emptied(time.Second), "stopping; telling clients where its slots are now"},
+		{"its last slot went some time ago", emptied(3 * time.Second), "stop"},
+		{"its time is over", func(o *NodeObservation) { emptied(time.Second)(o); o.StopBy = o.Now }, "stop"},
+		{"it never had one", func(o *NodeObservation) { emptied(time.Second)(o); o.Memory.ServedAt = 0 }, "stop"},
+	} {
+		t.Run(tc.about, func(t *testing.T) {
+			c := shard("cache-0")
+			tc.check(t, c)
+		})
+	}
+}
