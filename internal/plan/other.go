@@ -135,9 +135,9 @@ func (m *decider) lastHolderMissing() string {
 
 // missed is a member that is known to hold more than this one and cannot take the Lease just now: it does not answer, though nothing
 // says that it is dead, or it does not reach the API yet. Neither a lost answer nor a network that heals in pieces may cost what only
-// it holds, so it is waited for, for a bounded time. A holder of the Lease that does not answer is not: that it is gone is why the
+// it holds, so it is waited for, for a bounded time; the second result says for what. A holder of the Lease that does not answer is not: that it is gone is why the
 // Lease is vacant.
-func (m *decider) missed() (p *Member, why string) {
+func (m *decider) missed() (*Member, string) {
 	mem := &m.d.Memory
 	for i := range m.Peers {
 		p := &m.Peers[i]
@@ -147,13 +147,13 @@ func (m *decider) missed() (p *Member, why string) {
 		if !more || p.Stopping || Ordinal(p.Name) >= m.Config.Replicas {
 			continue
 		}
-		switch again := mem.PolledAt + PollTimeout; {
-		case silent && m.Now >= again:
-			mem.PolledAt = m.Now
-			m.do(Poll{})
-			return p, "does not answer"
+		switch {
 		case silent:
-			m.lookAt(again)
+			if m.Now-mem.PolledAt >= PollTimeout {
+				mem.PolledAt = m.Now
+				m.do(Poll{})
+			}
+			m.lookAt(mem.PolledAt + PollTimeout)
 			return p, "does not answer"
 		case apart:
 			m.lookAt(m.Now + fresh)

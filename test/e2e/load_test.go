@@ -15,6 +15,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	server "redstart.dev/redstart/internal/redis"
 )
 
 // attemptTimeout bounds one attempt of a client: what an impatient application would choose.
@@ -359,10 +361,8 @@ func (m *mastersWatcher) probe(ctx context.Context, name, addr, password string)
 		})
 		cancel()
 		if err == nil {
-			_, rest, _ := strings.Cut(info.Val(), "run_id:")
-			server, _, _ := strings.Cut(rest, "\r\n")
 			m.mu.Lock()
-			m.samples = append(m.samples, probe{server, start, time.Now()})
+			m.samples = append(m.samples, probe{server.ParseInfo(info.Val())["run_id"], start, time.Now()})
 			m.mu.Unlock()
 		}
 		select {
