@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,7 +30,7 @@ const (
 // runBackground starts this program again, detached, and does from here what the foreground does.
 func (u *up) runBackground(ctx context.Context, docs []manifest.Document) error {
 	logPath := filepath.Join(u.state, "up.log")
-	child, err := u.startChild(logPath)
+	child, start, err := u.startChild(logPath)
 	if err != nil {
 		return err
 	}
@@ -44,6 +45,14 @@ func (u *up) runBackground(ctx context.Context, docs []manifest.Document) error 
 	if err != nil {
 		return fail(err)
 	}
+	err = u.check(docs)(ctx, config)
+	if err == nil {
+		_, err = start.Write([]byte("\n"))
+	}
+	if err != nil {
+		stop(child, exited)
+		return err
+	}
 	err = u.rollOut(ctx, config, docs, true)
 	var notReady notReadyError
 	if errors.As(err, &notReady) && ctx.Err() == nil {
@@ -55,14 +64,15 @@ func (u *up) runBackground(ctx context.Context, docs []manifest.Document) error 
 	return nil
 }
 
-func (u *up) startChild(logPath string) (*exec.Cmd, error) {
+// startChild starts the background process, which starts nothing itself before it reads a line from start: see awaitGo.
+func (u *up) startChild(logPath string) (child *exec.Cmd, start io.Writer, err error) {
 	self, err := os.Executable()
 	if err != nil {
-		return nil, fmt.Errorf("finding this program: %w", err)
+		return nil, nil, fmt.Errorf("finding this program: %w", err)
 	}
 	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { _ = log.Close() }()
 	args := []string{"up", "--serve", "--state-dir", u.state}
@@ -75,13 +85,34 @@ func (u *up) startChild(logPath string) (*exec.Cmd, error) {
 	if u.verbose {
 		args = append(args, "--verbose")
 	}
-	child := exec.Command(self, args...)
+	child = exec.Command(self, args...)
 	child.Stdout, child.Stderr = log, log
 	child.SysProcAttr = detached()
-	if err := child.Start(); err != nil {
-		return nil, fmt.Errorf("starting in the background: %w", err)
+	if start, err = child.StdinPipe(); err == nil {
+		err = child.Start()
 	}
-	return child, nil
+	if err != nil {
+		return nil, nil, fmt.Errorf("starting in the background: %w", err)
+	}
+	return child, start, nil
+}
+
+// awaitGo is the check of the background process: the one that started it makes it, and says so by a line.
+func (u *up) awaitGo(ctx context.Context, _ *rest.Config) error {
+	read := make(chan error, 1)
+	go func() {
+		_, err := io.ReadFull(u.in, make([]byte, 1))
+		read <- err
+	}()
+	select {
+	case err := <-read:
+		if err != nil {
+			return errors.New("the command that started this process ended before it had checked everything")
+		}
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // stop ends the background process when its start failed.

@@ -80,6 +80,23 @@ func (s *session) write(name, text string) {
 	}
 }
 
+// logged is how much the pods wrote, in bytes.
+func (s *session) logged() (bytes int64) {
+	s.t.Helper()
+	logs, err := filepath.Glob(filepath.Join(s.dir, "state/pods/*/logs/*/*"))
+	if err != nil || len(logs) == 0 {
+		s.t.Fatalf("no logs of pods: %v", err)
+	}
+	for _, log := range logs {
+		info, err := os.Stat(log)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		bytes += info.Size()
+	}
+	return bytes
+}
+
 // The commands of the pages that are marked with <!-- run --> work, in the order of the page, on the Redis of the quick start.
 func TestPages(t *testing.T) {
 	blocks := map[string][]string{}
@@ -190,6 +207,19 @@ func TestUpAndDown(t *testing.T) {
 		t.Errorf("get pods -L redis-role prints\n%s", out)
 	}
 	s.must("down")
+	// What the API refuses is refused before anything of the last time starts.
+	s.write("other.yaml", strings.Replace(cacheYAML, "Sentinel", "Replication", 1))
+	before := s.logged()
+	for _, args := range []string{"up -f other.yaml", "up -d -f other.yaml"} {
+		out, err := s.run("redstart", strings.Fields(args)...)
+		want := "redstart: other.yaml: document 1 (Redis cache): spec.mode: Invalid value: \"Replication\": it is Standalone and cannot be changed; make another Redis\n"
+		if err == nil || out != want {
+			t.Errorf("redstart %s: error %v, printed\n%swant\n%s", args, err, out, want)
+		}
+	}
+	if after := s.logged(); after != before {
+		t.Errorf("the pods wrote %d bytes of logs while up refused a file", after-before)
+	}
 	s.must("up", "-d")
 	if out := s.must("cli", "cache", "--", "GET", "greeting"); out != "hello\n" {
 		t.Errorf("after a restart greeting is %q, want hello", out)

@@ -19,15 +19,18 @@ import (
 // stopTimeout bounds how long a running up may take to stop: every pod has its grace period.
 const stopTimeout = 90 * time.Second
 
-// runCluster runs the embedded cluster and the operator until ctx ends, or one of them does. It tells started how to
-// reach the API as soon as that answers.
-func (u *up) runCluster(ctx context.Context, logger *slog.Logger, started chan<- *rest.Config) (err error) {
+// checkFunc says what is wrong with what is to run, by an API that answers and starts nothing yet.
+type checkFunc func(ctx context.Context, api *rest.Config) error
+
+// runCluster runs the embedded cluster and the operator until ctx ends, or one of them does. When the API answers it calls
+// check before it starts anything, and then tells started how to reach it.
+func (u *up) runCluster(ctx context.Context, logger *slog.Logger, check checkFunc, started chan<- *rest.Config) (err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
 	}
 	cluster, err := localcluster.Start(ctx, localcluster.Options{
-		StateDir: u.state, Executable: self, Images: u.images, AddressMode: localcluster.AddressMode(u.addresses), Logger: logger,
+		StateDir: u.state, Executable: self, Images: u.images, AddressMode: localcluster.AddressMode(u.addresses), Check: check, Logger: logger,
 	})
 	if err != nil {
 		return err

@@ -5,12 +5,9 @@ import (
 	"log/slog"
 	"os"
 
-	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/klog/v2"
-	ctrl "sigs.k8s.io/controller-runtime"
 
 	"redstart.dev/redstart/internal/operator"
 	"redstart.dev/redstart/internal/rollout"
@@ -39,8 +36,8 @@ and reports what it sees. It runs in the cluster; "redstart up" has one of its o
 			}
 			handler := slog.NewJSONHandler(cmd.ErrOrStderr(), nil)
 			o.Logger = slog.New(handler)
-			klog.SetSlogLogger(o.Logger)
-			ctrl.SetLogger(logr.FromSlogHandler(handler))
+			logTo(handler)
+			controllersLogTo(handler)
 			o.OwnNamespace = os.Getenv("POD_NAMESPACE") // the downward API sets it
 			return runControllers(cmd.Context(), cfg, o, rollout.Options{
 				Namespaces: o.Namespaces, LeaderElection: o.LeaderElection, LeaderElectionNamespace: o.LeaderElectionNamespace, Logger: o.Logger,

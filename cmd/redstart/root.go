@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/go-logr/logr"
+	goredis "github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 	"k8s.io/klog/v2"
@@ -132,14 +133,24 @@ func (a *app) setUpLogging() {
 	if a.verbose {
 		level = slog.LevelDebug
 	}
-	a.logTo(slog.NewTextHandler(a.errOut, &slog.HandlerOptions{Level: level}))
+	logTo(slog.NewTextHandler(a.errOut, &slog.HandlerOptions{Level: level}))
 }
 
-func (a *app) logTo(h slog.Handler) {
+func logTo(h slog.Handler) {
 	slog.SetDefault(slog.New(h))
 	klog.SetSlogLogger(slog.New(h))
-	ctrl.SetLogger(logr.FromSlogHandler(h))
+	goredis.SetLogger(redisLog{})
 }
+
+// redisLog takes what go-redis says, such as each dial that failed: who called it has the error too.
+type redisLog struct{}
+
+func (redisLog) Printf(ctx context.Context, format string, v ...any) {
+	slog.DebugContext(ctx, fmt.Sprintf(format, v...), "component", "go-redis")
+}
+
+// controllersLogTo is for commands that run controllers: controller-runtime keeps the first logger that it is given.
+func controllersLogTo(h slog.Handler) { ctrl.SetLogger(logr.FromSlogHandler(h)) }
 
 // defaultStateDirText is where localcluster.StateDir keeps state by default, for help texts.
 func defaultStateDirText() string {

@@ -126,6 +126,17 @@ func (u *up) checkSecrets(docs []manifest.Document) error {
 	return problems.Err()
 }
 
+// check finds what the API refuses of the documents.
+func (u *up) check(docs []manifest.Document) checkFunc {
+	return func(ctx context.Context, api *rest.Config) error {
+		c, err := client.New(api, u.namespace, true)
+		if err != nil {
+			return err
+		}
+		return checkOnServer(ctx, c, docs)
+	}
+}
+
 // runForeground runs the cluster in this process until ctx ends.
 func (u *up) runForeground(ctx context.Context, docs []manifest.Document) error {
 	logger, closeLog := u.logger()
@@ -135,7 +146,11 @@ func (u *up) runForeground(ctx context.Context, docs []manifest.Document) error 
 
 	started := make(chan *rest.Config, 1)
 	ended := make(chan error, 1)
-	go func() { ended <- u.runCluster(ctx, logger, started) }()
+	check := u.check(docs)
+	if u.serve {
+		check = u.awaitGo
+	}
+	go func() { ended <- u.runCluster(ctx, logger, check, started) }()
 
 	var config *rest.Config
 	select {
@@ -162,6 +177,7 @@ func (u *up) runForeground(ctx context.Context, docs []manifest.Document) error 
 // logger writes to the log file of the state directory, or to standard error with -v.
 func (u *up) logger() (*slog.Logger, func()) {
 	if u.verbose && !u.serve {
+		controllersLogTo(slog.Default().Handler())
 		return slog.Default(), func() {}
 	}
 	level := slog.LevelInfo
@@ -170,7 +186,8 @@ func (u *up) logger() (*slog.Logger, func()) {
 	}
 	file := &timberjack.Logger{Filename: filepath.Join(u.state, "up.log"), MaxSize: 10, MaxBackups: 3}
 	logger := slog.New(slog.NewTextHandler(file, &slog.HandlerOptions{Level: level}))
-	u.logTo(logger.Handler())
+	logTo(logger.Handler())
+	controllersLogTo(logger.Handler())
 	return logger, func() { _ = file.Close() }
 }
 
@@ -181,9 +198,6 @@ func (u *up) rollOut(ctx context.Context, config *rest.Config, docs []manifest.D
 	}
 	c, err := client.New(config, u.namespace, true)
 	if err != nil {
-		return err
-	}
-	if err := checkOnServer(ctx, c, docs); err != nil {
 		return err
 	}
 	out := u.out

@@ -56,6 +56,9 @@ type Options struct {
 	Images map[string][]string
 	// AddressMode is empty for the one that the state directory was used with last, at first for what the system can do.
 	AddressMode AddressMode
+	// Check, unless it is nil, is called when the API answers and nothing else runs yet, no pod of the last time either. Its
+	// error is that of Start.
+	Check func(ctx context.Context, api *rest.Config) error
 	// Logger gets what an operator of the machine wants to know; nil discards it.
 	Logger *slog.Logger
 }
@@ -123,7 +126,11 @@ func Start(ctx context.Context, o Options) (_ *Cluster, err error) {
 		return nil, err
 	}
 	c.run(&c.api, "the API server", c.server.Run)
-
+	if o.Check != nil {
+		if err := o.Check(ctx, c.RESTConfig()); err != nil {
+			return nil, err
+		}
+	}
 	if err := c.setupControllers(net); err != nil {
 		return nil, err
 	}

@@ -63,8 +63,10 @@ func clientOptions(addr string, auth *credentials) *goredis.Options {
 		PoolTimeout:                commandTimeout,
 		ContextTimeoutEnabled:      true,
 		// One connection is kept; a WAIT that blocks it lets the others through on a second.
-		PoolSize:                 4,
-		MaxIdleConns:             1,
+		MaxIdleConns: 1,
+		// After as many failed dials as this go-redis looks only once a second, and so would miss for that long that a server
+		// that starts, or comes back, answers. Few callers use one client at a time: that many connections there never are.
+		PoolSize:                 1024,
 		ConnMaxIdleTime:          -1,
 		DisableIdentity:          true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},

@@ -19,6 +19,14 @@ import (
 // start runs a real server with conf until the end of the test, and waits until it answers.
 func start(t *testing.T, conf []byte, addr, password string, args ...string) *Client {
 	t.Helper()
+	c := launch(t, conf, addr, password, args...)
+	eventually(t, "the server answers", func() error { return c.Ping(t.Context()) })
+	return c
+}
+
+// launch is start without the wait.
+func launch(t *testing.T, conf []byte, addr, password string, args ...string) *Client {
+	t.Helper()
 	bin, err := FindServer()
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +50,6 @@ func start(t *testing.T, conf []byte, addr, password string, args ...string) *Cl
 			t.Logf("log of %s:\n%s", addr, log.String())
 		}
 	})
-	eventually(t, "the server answers", func() error { return c.Ping(t.Context()) })
 	return c
 }
 
@@ -108,6 +115,30 @@ func TestServerStartsClosedAndOpens(t *testing.T) {
 	}
 	if got := c.rdb.Get(ctx, "k").Val(); got != "v" {
 		t.Errorf("a fenced master reads %q", got)
+	}
+}
+
+func TestServerThatComesUpIsNoticedAtOnce(t *testing.T) {
+	port := freePort(t, "127.11.0.1")
+	m := MemberConf{IP: "127.11.0.1", Port: port, Dir: t.TempDir(), Password: "secret"}
+	addr := net.JoinHostPort(m.IP, strconv.Itoa(int(port)))
+	c := NewClient(addr, m.Password)
+	defer c.Close()
+	for range 100 {
+		if err := c.Ping(t.Context()); err == nil {
+			t.Fatal("a server answered that does not run")
+		}
+	}
+	launch(t, m.Render(), addr, m.Password)
+	eventually(t, "the server listens", func() error {
+		conn, err := net.Dial("tcp", addr)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err
+	})
+	if err := c.Ping(t.Context()); err != nil {
+		t.Errorf("the server answers others, but not who asked in vain before: %v", err)
 	}
 }
 
