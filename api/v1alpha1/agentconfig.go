@@ -31,6 +31,8 @@ type AgentConfig struct {
 	// Announce is HOST:PORT by which clients outside the cluster reach a member, by the name of its pod. The members themselves
 	// go on to use the addresses of their pods.
 	Announce map[string]string `json:"announce,omitempty"`
+	// Domain below which the pods have their names, when the members of mode Cluster are to announce these.
+	Domain string `json:"domain,omitempty"`
 	// Config is spec.config with the operator's defaults folded in.
 	Config map[string]string `json:"config,omitempty"`
 }

@@ -18,6 +18,8 @@ func (r *Redis) OneMachineWarnings() []OneMachineWarning {
 			{s.LoadBalancerClass != nil, "loadBalancerClass", "one machine has no load balancers: ports are published on 127.0.0.1"},
 			{len(s.LoadBalancerSourceRanges) > 0, "loadBalancerSourceRanges", "one machine has no load balancers: ports are published on 127.0.0.1, for this machine alone"},
 			{s.ExternalTrafficPolicy != "", "externalTrafficPolicy", "one machine has no other nodes"},
+			{s.AnnounceHostnames, "announceHostnames", "one machine has no DNS for pods: clients are told addresses"},
+			{s.External != nil && r.Spec.Mode == ModeCluster, "external", "one machine has one address for ports that are published, and the members of mode Cluster share one port"},
 			{s.IPFamilyPolicy != "" || len(s.IPFamilies) > 0, "ipFamilies", "on one machine all addresses are IPv4"},
 		} {
 			if f.used {

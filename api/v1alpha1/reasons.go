@@ -43,6 +43,8 @@ const (
 	ReasonNoPodMonitor = "NoPodMonitor"
 	// ReasonNoExternalAddress (SpecServed): a member has no address outside the cluster yet; the message says why.
 	ReasonNoExternalAddress = "NoExternalAddress"
+	// ReasonEngineTooOld (SpecServed): the members' engine cannot do what a field asks for.
+	ReasonEngineTooOld = "EngineTooOld"
 	// ReasonNotOnOneMachine (SpecServed): one machine cannot do what a field asks for; on Kubernetes it takes effect.
 	ReasonNotOnOneMachine = "NotOnOneMachine"
 

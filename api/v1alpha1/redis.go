@@ -71,7 +71,10 @@ type RedisList struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.service) || !has(self.service.replicasName) || !has(self.mode) || self.mode != 'Cluster'",fieldPath=".service.replicasName",message="mode Cluster has one Service, whose clients find every shard; remove it"
 // +kubebuilder:validation:XValidation:rule="!has(self.users) || size(self.users) == 0",fieldPath=".users",message="not served yet; remove it"
 // +kubebuilder:validation:XValidation:rule="!has(self.tls)",fieldPath=".tls",message="not served yet; remove it"
-// +kubebuilder:validation:XValidation:rule="!has(self.service) || !has(self.service.external) || !has(self.mode) || !(self.mode in ['Sentinel', 'Cluster'])",fieldPath=".service",message="external is not served yet in modes Sentinel and Cluster; remove it, or write mode: Replication"
+// +kubebuilder:validation:XValidation:rule="!has(self.service) || !has(self.service.external) || !has(self.mode) || self.mode != 'Sentinel'",fieldPath=".service.external",message="not served yet in mode Sentinel; remove it, or write mode: Replication"
+// +kubebuilder:validation:XValidation:rule="!has(self.service) || !has(self.service.external) || !has(self.mode) || self.mode != 'Cluster' || self.service.external.type != 'NodePort'",fieldPath=".service.external.type",message="in mode Cluster clients are told one port for all members; write LoadBalancer, or remove external"
+// +kubebuilder:validation:XValidation:rule="!has(self.service) || !has(self.service.external) || !has(self.mode) || self.mode != 'Cluster' || !has(self.service.external.host)",fieldPath=".service.external.host",message="in mode Cluster every member needs a name or an address of its own; remove it"
+// +kubebuilder:validation:XValidation:rule="!has(self.service) || !has(self.service.announceHostnames) || !self.service.announceHostnames || has(self.mode) && self.mode == 'Cluster'",fieldPath=".service.announceHostnames",message="only members of mode Cluster announce host names; remove it"
 // +kubebuilder:validation:XValidation:rule="!has(self.gateway)",fieldPath=".gateway",message="not served yet; remove it"
 // +kubebuilder:validation:XValidation:rule="!has(self.backup)",fieldPath=".backup",message="not served yet; remove it"
 // +kubebuilder:validation:XValidation:rule="(has(self.storage) && has(self.storage.ephemeral) && self.storage.ephemeral) == (has(oldSelf.storage) && has(oldSelf.storage.ephemeral) && oldSelf.storage.ephemeral)",fieldPath=".storage",message="apart from retain, and a larger size, it cannot be changed; make another Redis"
@@ -364,6 +367,10 @@ type ServiceSpec struct {
 	// +kubebuilder:validation:MaxItems=2
 	// +kubebuilder:validation:items:Enum=IPv4;IPv6
 	IPFamilies []corev1.IPFamily `json:"ipFamilies,omitempty"`
+	// Whether the members of mode Cluster tell clients host names, POD.NAME-members.NAMESPACE.svc, instead of addresses
+	// (cluster-announce-hostname): for clients that keep the names, which outlive the addresses. It needs Redis 7.0, or Valkey. Where
+	// external is set its names are told. Default: false.
+	AnnounceHostnames bool `json:"announceHostnames,omitempty"`
 	// Addresses of single members for clients outside the cluster.
 	External *ExternalSpec `json:"external,omitempty"`
 }
@@ -382,8 +389,9 @@ type NodePortsSpec struct {
 }
 
 // ExternalSpec gives every member an address of its own outside the cluster: a Service POD-external, whose address the member
-// announces to clients (INFO, ROLE) and the status tells. It is not served yet in modes Sentinel and Cluster, where the members
-// know each other by what they announce.
+// announces to clients (INFO, ROLE) and the status tells. In mode Cluster the members announce it as their host name
+// (cluster-announce-hostname of Redis 7.0 and of Valkey), so it is for type LoadBalancer alone: the port is the same for all. It is not
+// served yet in mode Sentinel, where the members know each other by what they announce.
 // +kubebuilder:validation:XValidation:rule="!has(self.loadBalancerClass) || self.type == 'LoadBalancer'",fieldPath=".loadBalancerClass",message="only for type LoadBalancer; write that, or remove it"
 // +kubebuilder:validation:XValidation:rule="!has(self.loadBalancerSourceRanges) || size(self.loadBalancerSourceRanges) == 0 || self.type == 'LoadBalancer'",fieldPath=".loadBalancerSourceRanges",message="only for type LoadBalancer; write that, or remove it"
 type ExternalSpec struct {

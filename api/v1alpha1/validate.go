@@ -215,6 +215,9 @@ func (r *Redis) validateService(path *field.Path) field.ErrorList {
 		return nil
 	}
 	errs := s.validateReach(path)
+	if s.AnnounceHostnames && r.Spec.Mode != ModeCluster {
+		errs = append(errs, field.Forbidden(path.Child("announceHostnames"), "only members of mode Cluster announce host names; remove it"))
+	}
 	errs = append(errs, s.External.validate(r.Spec.Mode, path.Child("external"))...)
 	errs = append(errs, oneOf(s.Type, path.Child("type"), corev1.ServiceTypeClusterIP, corev1.ServiceTypeNodePort, corev1.ServiceTypeLoadBalancer)...)
 	for _, f := range []struct{ field, name string }{{"masterName", s.MasterName}, {"replicasName", s.ReplicasName}} {

@@ -1,7 +1,6 @@
 package v1alpha1
 
 import (
-	"fmt"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -132,11 +131,17 @@ func (e *ExternalSpec) validate(mode Mode, path *field.Path) field.ErrorList {
 	if e == nil {
 		return nil
 	}
-	if mode == ModeSentinel || mode == ModeCluster {
-		return field.ErrorList{field.Forbidden(path, fmt.Sprintf("not served yet in mode %s; remove it, or write mode: Replication", mode))}
+	if mode == ModeSentinel {
+		return field.ErrorList{field.Forbidden(path, "not served yet in mode Sentinel; remove it, or write mode: Replication")}
 	}
 	var errs field.ErrorList
 	balanced := e.Type == corev1.ServiceTypeLoadBalancer
+	if mode == ModeCluster && e.Type == corev1.ServiceTypeNodePort {
+		errs = append(errs, field.Invalid(path.Child("type"), e.Type, "in mode Cluster clients are told one port for all members; write LoadBalancer, or remove external"))
+	}
+	if mode == ModeCluster && e.Host != "" {
+		errs = append(errs, field.Forbidden(path.Child("host"), "in mode Cluster every member needs a name or an address of its own; remove it"))
+	}
 	if !balanced && e.Type != corev1.ServiceTypeNodePort {
 		errs = append(errs, field.NotSupported(path.Child("type"), e.Type, []corev1.ServiceType{corev1.ServiceTypeNodePort, corev1.ServiceTypeLoadBalancer}))
 	}

@@ -64,6 +64,8 @@ type Pod struct {
 	Terminated, Running bool
 	// Restarts counts the runs of its containers that are over and were followed by another.
 	Restarts int32
+	// Stopping: it is being deleted.
+	Stopping bool
 	// GracePeriod is the time from SIGTERM to SIGKILL.
 	GracePeriod time.Duration
 }
@@ -92,6 +94,7 @@ func podOf(p *corev1.Pod) Pod {
 		Agent:      v1alpha1.PodAddress(p, v1alpha1.PortAgent),
 		Label:      v1alpha1.Role(p.Labels[v1alpha1.LabelRole]),
 		Terminated: p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded,
+		Stopping:   p.DeletionTimestamp != nil,
 	}
 	out.Server = v1alpha1.PodAddress(p, v1alpha1.PortRedis)
 	if _, port, err := net.SplitHostPort(v1alpha1.PodAddress(p, v1alpha1.PortBus)); err == nil && port != strconv.Itoa(int(v1alpha1.PortBus)) {

@@ -14,29 +14,70 @@ import (
 // maxForwarded is how many clients are passed on at once: as many as a server takes (maxclients).
 const maxForwarded = 10000
 
-// forwardClients passes clients that Services go on to send here on to the member that took over, from when the own server gives
-// its port up. The channel is closed when that is over.
+// forwardClients passes clients that Services go on to send to a member that stops on to the one that took over, from when the own
+// server gives its port up. The channel is closed when that is over.
 func (m *member) forwardClients(ctx context.Context) <-chan struct{} {
-	over := make(chan struct{})
 	// What comes after is for the server to end in.
 	bound := min(m.opts.ServiceLag, m.stopAt+m.grace(m.cluster.View())*3/4-m.now())
 	if m.successor == "" || bound <= 0 {
+		over := make(chan struct{})
 		close(over)
 		return over
 	}
-	ctx, cancel := context.WithTimeout(ctx, bound)
-	if err := m.client.ConfigSet(ctx, "port", "0"); err != nil {
+	setting, cancel := context.WithTimeout(ctx, bound)
+	defer cancel()
+	if err := m.client.ConfigSet(setting, "port", "0"); err != nil {
 		m.log.Debug("the server keeps its port until it has ended, as those before Redis 7 do", "error", err)
 	}
+	return m.passOn(ctx, m.successor, bound)
+}
+
+// successorTime is how long the server of a master that died is not started, for its port to be free when another is master.
+const successorTime = time.Second
+
+// standIn takes the place of a master's server that died, for the clients that Services go on to send there: it waits until another
+// member is master, and passes them on to it. The server is started after that.
+type standIn struct {
+	until time.Duration   // another member has to be master by then
+	over  <-chan struct{} // closed when no clients are passed on any more; nil before
+}
+
+// standsIn keeps the server from being started. Without another member that is in step, or once the time is over, it does not: the
+// data may be nowhere else.
+func (m *member) standsIn(ctx context.Context) bool {
+	s := &m.standIn
+	if s.over != nil {
+		select {
+		case <-s.over:
+			*s = standIn{}
+			return false
+		default:
+			return true
+		}
+	}
+	if m.now() >= s.until {
+		return false
+	}
+	if to := m.decided.Successor; to != "" {
+		s.over = m.passOn(ctx, to, m.opts.ServiceLag)
+	}
+	return true
+}
+
+// passOn passes clients of the own port on to another member's server for a time. The channel is closed when that is over.
+func (m *member) passOn(ctx context.Context, to string, bound time.Duration) <-chan struct{} {
+	over := make(chan struct{})
 	var addresses []string
 	for _, ip := range append([]string{m.opts.IP}, m.opts.MoreIPs...) {
 		addresses = append(addresses, net.JoinHostPort(ip, strconv.Itoa(int(m.opts.Port))))
 	}
 	m.working.Go(func() {
+		defer m.poke()
 		defer close(over)
+		ctx, cancel := context.WithTimeout(ctx, bound)
 		defer cancel()
-		n := forward(ctx, addresses, m.successor, m.isMember)
-		m.log.Info("clients were passed on", "to", m.successor, "connections", n)
+		n := forward(ctx, addresses, to, m.isMember)
+		m.log.Info("clients were passed on", "to", to, "connections", n)
 	})
 	return over
 }

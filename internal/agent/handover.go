@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"syscall"
 	"time"
 
 	"redstart.dev/redstart/api/v1alpha1"
@@ -333,33 +335,24 @@ func (m *member) move(ctx context.Context, h *handoverRun) (plan.Outcome, error)
 	return plan.Unknown, err
 }
 
-// moveSentinels makes a Sentinel fail over, and waits until a replica is promoted.
+// moveSentinels makes a Sentinel fail over, and waits until a replica is promoted. A Sentinel that ends before it promoted one is
+// replaced by another.
 func (m *member) moveSentinels(ctx context.Context, h *handoverRun) (plan.Outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, promoteTime)
 	defer cancel()
-	_, sentinels := m.peers.observed()
-	err := errors.New("no Sentinel that answers monitors this member")
-	asked, only := false, ""
-	if m.handover != nil {
-		only = m.handover.sentinel
-	}
-	for _, s := range sentinels {
-		if asked || !s.Reachable || s.MasterAddress != m.opts.address() || only != "" && s.Address != only {
-			continue
-		}
-		if err = m.askFailover(ctx, s.Address); err == nil {
-			asked = true
-		} else if !redis.IsRefusal(err) {
-			return plan.Unknown, err
-		}
-	}
-	if !asked {
-		return plan.Refused, err
+	asked := map[string]bool{}
+	leader, outcome, err := m.askSentinel(ctx, asked)
+	if err != nil {
+		return outcome, err
 	}
 	every := time.NewTicker(glance)
 	defer every.Stop()
 	members, _ := m.peers.observed()
-	for {
+	for lookedAt := m.now(); ; {
+		ended := false
+		if m.now()-lookedAt >= leaderTime {
+			lookedAt, ended = m.now(), refuses(ctx, leader)
+		}
 		for _, peer := range members {
 			_, pod, client, ok := m.peers.find(peer.Name)
 			if !ok || !peer.Reachable {
@@ -374,12 +367,58 @@ func (m *member) moveSentinels(ctx context.Context, h *handoverRun) (plan.Outcom
 				return plan.Succeeded, nil
 			}
 		}
+		if ended {
+			m.log.Info("a Sentinel ended before it promoted a replica; another is asked", "sentinel", leader)
+			if leader, _, err = m.askSentinel(ctx, asked); err != nil {
+				return plan.Unknown, err
+			}
+		}
 		select {
 		case <-ctx.Done():
 			return plan.Unknown, fmt.Errorf("no replica was promoted: %w", ctx.Err())
 		case <-every.C:
 		}
 	}
+}
+
+// leaderTime is how often it is looked whether the Sentinel that leads a failover still runs.
+const leaderTime = 50 * time.Millisecond
+
+// askSentinel asks a Sentinel that was not asked yet for a failover, and says which took it up. Those that certainly did nothing are
+// passed over.
+func (m *member) askSentinel(ctx context.Context, asked map[string]bool) (leader string, outcome plan.Outcome, err error) {
+	only := ""
+	if m.handover != nil {
+		only = m.handover.sentinel
+	}
+	_, sentinels := m.peers.observed()
+	err = errors.New("no Sentinel that answers monitors this member")
+	for {
+		s := plan.ToAsk(sentinels, func(s *plan.Sentinel) bool {
+			return !asked[s.Address] && s.MasterAddress == m.opts.address() && (only == "" || s.Address == only)
+		})
+		if s == nil {
+			return "", plan.Refused, err
+		}
+		asked[s.Address] = true
+		if err = m.askFailover(ctx, s.Address); err == nil {
+			return s.Address, plan.Succeeded, nil
+		}
+		if !redis.IsRefusal(err) && !errors.Is(err, syscall.ECONNREFUSED) {
+			return "", plan.Unknown, err
+		}
+	}
+}
+
+// refuses tells whether nobody listens at addr, HOST:PORT, and its host says so.
+func refuses(ctx context.Context, addr string) bool {
+	ctx, cancel := context.WithTimeout(ctx, leaderTime)
+	defer cancel()
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	if err == nil {
+		_ = c.Close()
+	}
+	return errors.Is(err, syscall.ECONNREFUSED)
 }
 
 // awaitSentinels waits until a majority of the Sentinels names addr. That it takes too long is no error: they will.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -70,6 +71,7 @@ type member struct {
 	stopping       bool
 	stopAt         time.Duration // when that began
 	successor      string        // HOST:PORT of the server to which a member that stops handed over
+	standIn        standIn
 	handover       *handoverCall
 	handoverFailed time.Duration
 	force          bool
@@ -165,7 +167,7 @@ func (m *member) turn(ctx context.Context) (acted bool, err error) {
 		m.complain("could not act", err)
 	}
 	m.answerTakeover(err)
-	if !m.server.running() && !errors.Is(err, errStop) && !time.Now().Before(m.server.notBefore) {
+	if !m.server.running() && !errors.Is(err, errStop) && !time.Now().Before(m.server.notBefore) && !m.standsIn(ctx) {
 		m.startServer()
 		acted = true
 	}
@@ -215,6 +217,9 @@ func (m *member) noticeExit() {
 		return
 	}
 	m.note()
+	if m.opened && m.opts.ServiceLag > 0 && !m.stopping && len(m.seen.Replicas) > 0 && m.config.Mode != v1alpha1.ModeCluster {
+		m.standIn.until = m.now() + successorTime
+	}
 	// What it said last is kept: it is what the data on disk comes from.
 	m.seen.Up, m.seen.Loading, m.seen.PID, m.live, m.fenced, m.opened = false, false, 0, false, true, false
 	if m.leaving == "" {
@@ -240,7 +245,7 @@ func (m *member) startServer() {
 		MaxLagSeconds: m.config.MaxLagSeconds, Settings: m.inForce,
 	}
 	if m.config.Mode == v1alpha1.ModeCluster {
-		conf.Cluster = &redis.ClusterConf{BusPort: m.opts.BusPort, NodeTimeoutMS: m.config.NodeTimeoutMS, KeepReplicas: m.version.KeepsReplicas()}
+		conf.Cluster = &redis.ClusterConf{BusPort: m.opts.BusPort, NodeTimeoutMS: m.config.NodeTimeoutMS, KeepReplicas: m.version.KeepsReplicas(), Hostname: m.hostname()}
 		if err := m.noteRunning(); err != nil {
 			m.complain("the server does not start", err)
 			m.server.delay()
@@ -255,12 +260,27 @@ func (m *member) startServer() {
 }
 
 // announce is HOST:PORT that clients are told: an address outside the cluster, where there is one. Nothing here goes by what is
-// announced, except in mode Sentinel, where the Sentinels do and it is the pod's own address.
+// announced, except in mode Sentinel, where the Sentinels do and it is the pod's own address, and in mode Cluster, whose nodes
+// announce host names: see hostname.
 func (m *member) announce() string {
-	if a := m.config.Announce[m.opts.Name]; a != "" && m.config.Mode != v1alpha1.ModeSentinel {
-		return a
+	a := m.config.Announce[m.opts.Name]
+	if a == "" || m.config.Mode == v1alpha1.ModeSentinel || m.config.Mode == v1alpha1.ModeCluster {
+		return m.opts.address()
 	}
-	return m.opts.address()
+	return a
+}
+
+// hostname is what clients of mode Cluster are told instead of the address, empty for that. The nodes themselves use addresses.
+func (m *member) hostname() string {
+	switch host, _, err := net.SplitHostPort(m.config.Announce[m.opts.Name]); {
+	case !m.version.AnnouncesHostnames():
+		return ""
+	case err == nil:
+		return host
+	case m.config.Domain != "":
+		return m.opts.Name + "." + m.config.Domain
+	}
+	return ""
 }
 
 // lookAtServer asks the own server how it is.
@@ -423,6 +443,9 @@ func (m *member) applyConfig(ctx context.Context) {
 	}
 	if err == nil {
 		err = m.client.SetAnnounce(ctx, m.announce())
+	}
+	if err == nil && m.config.Mode == v1alpha1.ModeCluster && m.version.AnnouncesHostnames() {
+		err = m.client.SetHostname(ctx, m.hostname())
 	}
 	if err != nil && ctx.Err() != nil {
 		m.complain("the configuration is not applied yet", err)

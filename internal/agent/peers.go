@@ -161,7 +161,7 @@ func (p *peers) updateSentinel(ctx context.Context, pod Pod) {
 	if s.client != nil {
 		s.client.SetPassword(p.password)
 	}
-	s.pod, s.view.Address = pod, pod.Server
+	s.pod, s.view.Address, s.view.Stopping = pod, pod.Server, pod.Stopping
 	if pod.Terminated {
 		s.view.Gone, s.view.Reachable = true, false
 	}

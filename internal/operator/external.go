@@ -13,6 +13,7 @@ import (
 
 	"redstart.dev/redstart/api/v1alpha1"
 	"redstart.dev/redstart/internal/operator/objects"
+	"redstart.dev/redstart/internal/redis"
 )
 
 // nodeEvery is how long the address of a node is taken for true; nodes seldom change theirs, and are not watched.
@@ -57,7 +58,7 @@ func (n *nodes) address(ctx context.Context, c *redisController, name string) (s
 // are told by their configuration, so that they need no right to read Services and nodes.
 func (c *redisController) external(ctx context.Context, r *v1alpha1.Redis, o *observation) (map[string]string, []unserved, error) {
 	s := r.Spec.Service
-	if s == nil || s.External == nil {
+	if s == nil || s.External == nil || c.agentImage == "" && r.Spec.Mode == v1alpha1.ModeCluster {
 		return nil, nil, nil
 	}
 	found := map[string]string{}
@@ -87,7 +88,14 @@ func (c *redisController) external(ctx context.Context, r *v1alpha1.Redis, o *ob
 				return nil, nil, fmt.Errorf("read node %s: %w", m.pod.Spec.NodeName, err)
 			}
 		}
-		if a := objects.ExternalAddress(&svc, s.External.Host, node); a != "" {
+		a := objects.ExternalAddress(&svc, s.External.Host, node)
+		if a != "" && r.Spec.Mode == v1alpha1.ModeCluster && strings.Count(a, ":") > 1 {
+			return found, []unserved{{
+				"spec.service.external", v1alpha1.ReasonNoExternalAddress,
+				fmt.Sprintf("%s has the IPv6 address %s, which cannot be announced as a host name: let the load balancers have IPv4 addresses or names", m.name, a),
+			}}, nil
+		}
+		if a != "" {
 			found[m.name] = a
 		} else {
 			waits = append(waits, m.name)
@@ -100,4 +108,27 @@ func (c *redisController) external(ctx context.Context, r *v1alpha1.Redis, o *ob
 		}}, nil
 	}
 	return found, nil, nil
+}
+
+// withoutHostnames tells of host names that the members of mode Cluster cannot announce.
+func withoutHostnames(r *v1alpha1.Redis, members []instance) []unserved {
+	s := r.Spec.Service
+	if s == nil || s.External == nil && !s.AnnounceHostnames {
+		return nil
+	}
+	for _, m := range members {
+		if m.agent == nil || m.agent.Server.Version == "" {
+			continue
+		}
+		v, err := redis.NewVersion(m.agent.Server.Engine, m.agent.Server.Version)
+		if err != nil || v.AnnouncesHostnames() {
+			continue
+		}
+		field := "spec.service.announceHostnames"
+		if s.External != nil {
+			field = "spec.service.external"
+		}
+		return []unserved{{field, v1alpha1.ReasonEngineTooOld, fmt.Sprintf("%s runs %s, which announces no host names; write an image of Redis 7.0 or later, or of Valkey", m.name, v)}}
+	}
+	return nil
 }

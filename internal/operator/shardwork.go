@@ -32,6 +32,12 @@ func (c *redisController) workCluster(ctx context.Context, r *v1alpha1.Redis, me
 		return doing{}, lookBusy, err
 	}
 	o.unserved = c.unserved(r, mem)
+	external, missing, err := c.external(ctx, r, o)
+	if err != nil {
+		return doing{}, lookBusy, err
+	}
+	o.external = external
+	o.unserved = append(append(o.unserved, missing...), withoutHostnames(r, o.members)...)
 	if err := c.applyAll(ctx, r, mem, o, live, int32(step.Members), grow); err != nil {
 		return doing{}, lookBusy, err
 	}

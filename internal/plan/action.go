@@ -22,6 +22,8 @@ type Decision struct {
 	Role      v1alpha1.Role
 	Follows   string
 	Candidate bool
+	// Successor is HOST:PORT of the open master that took over from this member, whose server has ended; "" while there is none.
+	Successor string
 	// Memory goes into the next Observation.
 	Memory Memory
 }

@@ -22,6 +22,7 @@ func DecideMember(o Observation) Decision {
 		m.asOther()
 	}
 	m.d.Role = m.role()
+	m.d.Successor = m.successor()
 	return m.d
 }
 
@@ -50,6 +51,20 @@ func (m *decider) role() v1alpha1.Role {
 		return v1alpha1.RoleReplica
 	}
 	return ""
+}
+
+// successor is the address of the newest open master, of a newer term than this member's, while the own server does not run.
+func (m *decider) successor() (address string) {
+	if m.ServerRunning {
+		return ""
+	}
+	term := m.Self.Term
+	for i := range m.Peers {
+		if p := &m.Peers[i]; p.Reachable && p.Open() && p.Term > term {
+			address, term = p.Address, p.Term
+		}
+	}
+	return address
 }
 
 // recall keeps the member's term and the memory true.
@@ -277,7 +292,7 @@ func (m *decider) open(term int64, before time.Duration) {
 		if t := m.Takeover; t != nil && t.From == p.Name {
 			continue // it follows already, and says so by handing over
 		}
-		if suspect && p.Address != "" && !(p.Reachable && p.Shut() && m.Now-p.AskedAt <= fresh) {
+		if suspect && p.Address != "" && !(p.Reachable && (p.Shut() || p.Ended()) && m.Now-p.AskedAt <= fresh) {
 			m.do(DemoteServer{Name: p.Name, Address: p.Address})
 		}
 	}

@@ -144,6 +144,8 @@ type Sentinel struct {
 	AskedAt   time.Duration
 	// Gone: its host refused the connection, or the API says that its container terminated.
 	Gone bool
+	// Stopping: its pod is being deleted.
+	Stopping bool
 }
 
 // SentinelObservation is all that the agent of one Sentinel knows when it decides.
@@ -175,6 +177,11 @@ func (m *Member) Open() bool {
 // Open nor Shut may do anything.
 func (m *Member) Shut() bool {
 	return m.Loaded() && (m.Server.Role == v1alpha1.RoleReplica || m.Fenced)
+}
+
+// Ended tells whether the member's agent says that its server does not run. The one that it starts next takes no writes.
+func (m *Member) Ended() bool {
+	return m.Reachable && m.Fenced && !m.Server.Up && m.Server.PID == 0
 }
 
 // Empty tells whether the member holds no data: no keys, and its agent never saw it hold any under any master.

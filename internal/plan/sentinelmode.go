@@ -108,7 +108,7 @@ func (m *decider) asNamedMaster(named string) {
 	m.d.Candidate = named == ""
 	m.demoteOthers()
 	m.label()
-	m.leave(len(m.Sentinels) > 0 && m.asked() != nil)
+	m.leave(len(m.Sentinels) > 0 && ToAsk(m.Sentinels, monitoring) != nil)
 	if l := &m.Lease; l.Known && l.APIReachable && (!m.holds() || l.Term != m.Self.Term) {
 		term := m.Self.Term
 		if l.Term > term {
@@ -155,7 +155,7 @@ func (m *decider) openUnderSentinels(self bool) {
 	var demote []Action
 	for i := range m.Peers {
 		p := &m.Peers[i]
-		dead := p.Terminated && !p.Reachable || p.Refused && m.Now-p.RefusedAt <= fresh
+		dead := p.Terminated && !p.Reachable || p.Refused && m.Now-p.RefusedAt <= fresh || p.Ended() && m.Now-p.AskedAt <= fresh
 		switch {
 		case dead, p.Reachable && p.Server.Loading,
 			p.Reachable && p.Shut() && p.Name != mem.Master && !p.Candidate && p.Server.Role != v1alpha1.RoleMaster:
@@ -284,7 +284,7 @@ func (m *decider) askForTheDead(named string) {
 
 // askFailover asks one Sentinel, always the first that answers, so that whoever asks picks the same one.
 func (m *decider) askFailover() {
-	s, mem := m.asked(), &m.d.Memory
+	s, mem := ToAsk(m.Sentinels, monitoring), &m.d.Memory
 	if s == nil || m.failoverRuns() || mem.FailoverAskedAt > 0 && m.Now-mem.FailoverAskedAt < askEvery || !m.replicaThere() {
 		return
 	}
@@ -292,14 +292,21 @@ func (m *decider) askFailover() {
 	m.do(AskSentinelFailover{Name: s.Name, Address: s.Address})
 }
 
-func (m *decider) asked() *Sentinel {
-	var first *Sentinel
-	for i := range m.Sentinels {
-		if s := &m.Sentinels[i]; s.Reachable && s.Monitoring && (first == nil || Ordinal(s.Name) < Ordinal(first.Name)) {
-			first = s
+func monitoring(s *Sentinel) bool { return s.Monitoring }
+
+// ToAsk is the Sentinel to ask for a failover, of those that answer and may be asked: the first by ordinal, but one that is about to
+// stop, and would leave the failover half done, only when there is no other. It is nil when there is none.
+func ToAsk(sentinels []Sentinel, may func(*Sentinel) bool) (best *Sentinel) {
+	for i := range sentinels {
+		s := &sentinels[i]
+		if !s.Reachable || !may(s) {
+			continue
+		}
+		if best == nil || best.Stopping && !s.Stopping || best.Stopping == s.Stopping && Ordinal(s.Name) < Ordinal(best.Name) {
+			best = s
 		}
 	}
-	return first
+	return best
 }
 
 func (m *decider) replicaThere() bool {

@@ -259,6 +259,9 @@ func (a *agent) status() v1alpha1.AgentStatus {
 		}
 	}
 	st.Server = a.lastServer
+	if s.running {
+		st.Server.PID = 1
+	}
 	if !s.running || now-a.answered > second {
 		st.Server.Up = false
 	}

@@ -332,6 +332,17 @@ func (c *Client) SetAnnounce(ctx context.Context, addr string) error {
 		[]any{"CONFIG", "SET", "replica-announce-port", port})
 }
 
+// SetHostname sets the host name that clients of a cluster are told, at once; empty for the address. The engine must announce host names.
+func (c *Client) SetHostname(ctx context.Context, name string) error {
+	endpoint := endpointIP
+	if name != "" {
+		endpoint = endpointHostname
+	}
+	return c.pipeline(ctx,
+		[]any{"CONFIG", "SET", "cluster-announce-hostname", name},
+		[]any{"CONFIG", "SET", "cluster-preferred-endpoint-type", endpoint})
+}
+
 // IsRefusal tells whether err is an answer of the server: the command certainly had no effect.
 func IsRefusal(err error) bool {
 	var e goredis.Error

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	goredis "github.com/redis/go-redis/v9"
+
 	"redstart.dev/redstart/api/v1alpha1"
 	"redstart.dev/redstart/internal/redis"
 	"redstart.dev/redstart/internal/redis/clustertest"
@@ -36,6 +38,31 @@ func TestCluster(t *testing.T) {
 	}
 	if info, err := a.ClusterInfo(ctx); err != nil || info != v.Info || !info.OK || info.Size != 2 || info.KnownNodes != 3 || info.SlotsOK != v1alpha1.SlotCount || info.MyEpoch != 1 {
 		t.Errorf("CLUSTER INFO: %+v, %v", info, err)
+	}
+
+	// Clients are told a name instead of the address, and the address again. A node learns the name of another by the bus.
+	for _, name := range []string{"shards-1.shards-members.default.svc", ""} {
+		if err := b.SetHostname(ctx, name); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.SetHostname(ctx, name); err != nil {
+			t.Fatal(err)
+		}
+		want := b.Addr
+		if name != "" {
+			want = name + ":6379"
+		}
+		clustertest.Eventually(t, "clients are told "+want, func(ctx context.Context) error {
+			if _, err := a.ClusterView(ctx); err != nil {
+				return err
+			}
+			rdb := goredis.NewClient(&goredis.Options{Addr: a.Addr, Password: "secret", MaxRetries: -1, DisableIdentity: true})
+			defer rdb.Close()
+			if err := rdb.Get(ctx, "foo").Err(); err == nil || !strings.HasSuffix(err.Error(), want) { // its slot is 12182
+				return fmt.Errorf("%w, want MOVED to %s", err, want)
+			}
+			return nil
+		})
 	}
 
 	// Slot 0 is opened, closed, opened and given away.

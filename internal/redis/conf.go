@@ -39,6 +39,8 @@ type ClusterConf struct {
 	NodeTimeoutMS int64
 	// KeepReplicas: the engine knows cluster-allow-replica-migration.
 	KeepReplicas bool
+	// Hostname that clients are told instead of the address, empty for none. Only an engine that announces host names knows it.
+	Hostname string
 }
 
 // render writes the settings of the cluster. Who serves which slots, and who follows whom, is not among them: the server keeps that in
@@ -54,10 +56,20 @@ func (c *ClusterConf) render(w *confWriter, m *MemberConf) {
 		w.line("cluster-allow-replica-migration", "no")
 	}
 	w.line("cluster-announce-ip", m.IP)
+	if c.Hostname != "" {
+		w.line("cluster-announce-hostname", c.Hostname)
+		w.line("cluster-preferred-endpoint-type", endpointHostname)
+	}
 	if c.BusPort != m.Port+10000 {
 		w.line("cluster-port", strconv.Itoa(int(c.BusPort)))
 	}
 }
+
+// Values of cluster-preferred-endpoint-type: what MOVED, CLUSTER SLOTS and CLUSTER SHARDS name a node by.
+const (
+	endpointHostname = "hostname"
+	endpointIP       = "ip"
+)
 
 // defaults are those that Redstart changes where the user does not say otherwise. A replica that has to be copied is
 // copied at once: Redis would wait five seconds for others to join.

@@ -57,9 +57,21 @@ func ParseVersion(out string) (Version, error) {
 	return v, nil
 }
 
+// NewVersion is that of an engine whose server says, in INFO, that it is version number, MAJOR.MINOR.PATCH.
+func NewVersion(engine, number string) (Version, error) {
+	v := Version{Engine: engine}
+	if _, err := fmt.Sscanf(number, "%d.%d.%d", &v.Major, &v.Minor, &v.Patch); err != nil {
+		return Version{}, fmt.Errorf("version %.40q of %s: %w", number, engine, err)
+	}
+	return v, nil
+}
+
 // KeepsReplicas tells whether a node of a cluster can be told to leave the spread of replicas to others
 // (cluster-allow-replica-migration).
 func (v Version) KeepsReplicas() bool { return v.Engine == EngineValkey || v.AtLeast(7, 0) }
+
+// AnnouncesHostnames tells whether a node of a cluster can tell clients a host name (cluster-announce-hostname).
+func (v Version) AnnouncesHostnames() bool { return v.Engine == EngineValkey || v.AtLeast(7, 0) }
 
 // CheckSupported refuses servers that Redstart cannot run, in one line that says which it can.
 func (v Version) CheckSupported() error {

@@ -21,11 +21,13 @@ const leaseSeconds = 5
 // four times this.
 const nodeTimeout = 3 * time.Second
 
-// ConfigMap is what the agents of a Redis read: everything that may change without a restart of a pod. announce is
-// AgentConfig.Announce, which does not follow from the Redis alone.
-func ConfigMap(r *v1alpha1.Redis, announce map[string]string) (*corev1.ConfigMap, error) {
+// ConfigMap is what the agents of a Redis read: everything that may change without a restart of a pod.
+func ConfigMap(r *v1alpha1.Redis, o Options) (*corev1.ConfigMap, error) {
 	config := AgentConfig(r)
-	config.Announce = announce
+	config.Announce = o.Announce
+	if s := r.Spec.Service; s != nil && s.AnnounceHostnames && !o.OneMachine() {
+		config.Domain = v1alpha1.MembersName(r.Name) + "." + r.Namespace + ".svc"
+	}
 	b, err := json.MarshalIndent(config, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("encode the agents' configuration of Redis %s/%s: %w", r.Namespace, r.Name, err)

@@ -37,7 +37,7 @@ func (o Options) OneMachine() bool { return o.AgentImage == "" }
 // Build is every object of a Redis but its Secret, in the order in which they are applied: what a pod needs comes
 // before the pod, so the StatefulSets come last. The Redis must have its defaults.
 func Build(r *v1alpha1.Redis, o Options) ([]client.Object, error) {
-	config, err := ConfigMap(r, o.Announce)
+	config, err := ConfigMap(r, o)
 	if err != nil {
 		return nil, err
 	}

@@ -23330,6 +23330,13 @@ func schema_redstartdev_redstart_api_v1alpha1_AgentConfig(ref common.ReferenceCa
 							},
 						},
 					},
+					"domain": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Domain below which the pods have their names, when the members of mode Cluster are to announce these.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
 					"config": {
 						SchemaProps: spec.SchemaProps{
 							Description: "Config is spec.config with the operator's defaults folded in.",
@@ -24245,7 +24252,7 @@ func schema_redstartdev_redstart_api_v1alpha1_ExternalSpec(ref common.ReferenceC
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
 			SchemaProps: spec.SchemaProps{
-				Description: "ExternalSpec gives every member an address of its own outside the cluster: a Service POD-external, whose address the member announces to clients (INFO, ROLE) and the status tells. It is not served yet in modes Sentinel and Cluster, where the members know each other by what they announce.",
+				Description: "ExternalSpec gives every member an address of its own outside the cluster: a Service POD-external, whose address the member announces to clients (INFO, ROLE) and the status tells. In mode Cluster the members announce it as their host name (cluster-announce-hostname of Redis 7.0 and of Valkey), so it is for type LoadBalancer alone: the port is the same for all. It is not served yet in mode Sentinel, where the members know each other by what they announce.",
 				Type:        []string{"object"},
 				Properties: map[string]spec.Schema{
 					"type": {
@@ -27278,6 +27285,13 @@ func schema_redstartdev_redstart_api_v1alpha1_ServiceSpec(ref common.ReferenceCa
 									},
 								},
 							},
+						},
+					},
+					"announceHostnames": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Whether the members of mode Cluster tell clients host names, POD.NAME-members.NAMESPACE.svc, instead of addresses (cluster-announce-hostname): for clients that keep the names, which outlive the addresses. It needs Redis 7.0, or Valkey. Where external is set its names are told. Default: false.",
+							Type:        []string{"boolean"},
+							Format:      "",
 						},
 					},
 					"external": {
