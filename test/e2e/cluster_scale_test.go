@@ -201,33 +201,48 @@ func TestClusterScaling(t *testing.T) {
 	in.checkKnown()
 }
 
-// TestClusterKilledMigration kills a master in the middle of a migration of slots: what is open is found and finished, by who took
-// over.
+// TestClusterKilledMigration kills a master, and the operator, in the middle of a migration of slots: what is open is found and
+// finished, by who took over.
 func TestClusterKilledMigration(t *testing.T) {
-	beyondCore(t)
-	c := theCluster(t, needProcesses)
-	in := c.create(t, clusterSpec(3, 1))
-	in.waitSettled()
-	fill(t, in.writes(), scaleKeys)
-	w := startWriter("w", in.writes())
-	defer w.stop()
-	in.update(func(r *v1alpha1.Redis) { *r.Spec.Shards = 4 })
-	eventually(t, time.Minute, "slots to move", func(ctx context.Context) bool {
-		m := in.redis(ctx).Status.Cluster
-		return m != nil && m.Migration != nil && m.Migration.SlotsMoved < m.Migration.SlotsTotal
-	})
-	victim := in.master()
-	in.kill(in.serverPID(victim))
-	in.waitReady()
-	w.stop()
-	lost, err := w.lost(context.Background(), in.writes())
-	t.Logf("a master killed while slots moved: gap %s, %d of %d acknowledged writes lost, %v", w.gap(time.Time{}).Round(time.Millisecond), lost, len(w.acked), err)
-	results.add(result{scenario: "Cluster: master killed in a migration", system: "Redstart, Cluster", took: w.gap(time.Time{}), lost: lost})
-	if err != nil || lost > len(w.acked)/2 {
-		t.Errorf("%d acknowledged writes were lost, %v", lost, err)
+	for _, tc := range []struct {
+		who   string
+		needs []need
+		kill  func(in *instance)
+	}{
+		{"a master", []need{needProcesses}, func(in *instance) { in.kill(in.serverPID(in.master())) }},
+		{"the operator", []need{needKubernetes, needProcesses}, (*instance).killOperator},
+	} {
+		t.Run(tc.who, func(t *testing.T) {
+			beyondCore(t)
+			in := theCluster(t, tc.needs...).create(t, clusterSpec(3, 1))
+			in.waitSettled()
+			fill(t, in.writes(), scaleKeys)
+			w := startWriter("w", in.writes())
+			defer w.stop()
+			in.startMigration()
+			tc.kill(in)
+			in.waitReady()
+			w.stop()
+			lost, err := w.lost(context.Background(), in.writes())
+			t.Logf("%s killed while slots moved: gap %s, %d of %d acknowledged writes lost, %v", tc.who, w.gap(time.Time{}).Round(time.Millisecond), lost, len(w.acked), err)
+			results.add(result{scenario: "Cluster: " + tc.who + " killed in a migration", system: "Redstart, Cluster", took: w.gap(time.Time{}), lost: lost})
+			if err != nil || lost > len(w.acked)/2 {
+				t.Errorf("%d acknowledged writes were lost, %v", lost, err)
+			}
+			checkFilled(t, in, scaleKeys)
+			in.checkKnown()
+		})
 	}
-	checkFilled(t, in, scaleKeys)
-	in.checkKnown()
+}
+
+// startMigration adds a shard and returns while slots move to it.
+func (in *instance) startMigration() {
+	in.t.Helper()
+	in.update(func(r *v1alpha1.Redis) { *r.Spec.Shards++ })
+	eventually(in.t, time.Minute, "slots to move", func(ctx context.Context) bool {
+		c := in.redis(ctx).Status.Cluster
+		return c != nil && c.Migration != nil && c.Migration.SlotsMoved < c.Migration.SlotsTotal
+	})
 }
 
 // TestClusterClients lets redis-cli judge a cluster of ours, and clients in other languages write to it while a shard comes, a

@@ -70,6 +70,48 @@ func TestCrash(t *testing.T) {
 	}
 }
 
+// TestCrashWhileSlotsMove kills "redstart up", and with it the operator and every member, in the middle of a migration of slots: the
+// next one finishes it, with all data.
+func TestCrashWhileSlotsMove(t *testing.T) {
+	onlyEmbedded(t)
+	dir := t.TempDir()
+	bin, err := redstartBinary(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := filepath.Join(dir, "state")
+	c := embeddedIn(bin, state)
+	up := func(args ...string) {
+		t.Helper()
+		if out, err := c.redstart(append([]string{"up", "-d"}, args...)...); err != nil {
+			t.Fatalf("redstart up: %v\n%s", err, out)
+		}
+		if err := c.connect(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	up("-f", "../../examples/cluster")
+	t.Cleanup(func() {
+		if out, err := c.redstart("down"); err != nil {
+			t.Errorf("redstart down: %v\n%s", err, out)
+		}
+	})
+	in := c.instance(t, "default", "cache")
+	in.waitReady()
+	fill(t, in.writes(), scaleKeys)
+	// One second is what appendfsync everysec may lose with the machine; the processes alone lose nothing that a server wrote.
+	in.startMigration()
+	signalPID(t, upPID(t, state), syscall.SIGKILL)
+	eventually(t, 30*time.Second, "all processes to be gone", func(context.Context) bool { return len(processesOf(t, state)) == 0 })
+	up()
+	in.waitReady()
+	if shards := len(in.redis(context.Background()).Status.Shards); shards != 4 {
+		t.Errorf("there are %d shards, want 4", shards)
+	}
+	checkFilled(t, in, scaleKeys)
+	in.checkKnown()
+}
+
 // TestFootprint prints what "redstart up" itself needs with the example running; docs/benchmarks.md quotes it.
 func TestFootprint(t *testing.T) {
 	onlyEmbedded(t)
