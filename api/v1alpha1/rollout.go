@@ -76,6 +76,12 @@ type RolloutSpec struct {
 	// +kubebuilder:validation:Enum=Keep;Promote;Rollback
 	DeletionPolicy RolloutDeletionPolicy `json:"deletionPolicy,omitempty"`
 
+	// Webhooks that are told what becomes of releases, up to 8.
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:XValidation:rule="self.all(x, self.exists_one(y, y.name == x.name))",message="two webhooks have one name"
+	// +listType=atomic
+	Notifications []RolloutNotification `json:"notifications,omitempty"`
+
 	// Releases that are remembered, and that redstart rollout undo can return to, 1 to 50. Default: 10.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=50

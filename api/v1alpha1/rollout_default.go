@@ -17,6 +17,8 @@ const (
 	DefaultConsecutiveErrorLimit int32 = 4
 	DefaultHTTPCheckTimeout            = 5 * time.Second
 	DefaultIngressClass                = "nginx"
+	DefaultNotificationTimeout         = 5 * time.Second
+	DefaultNotificationKey             = "url"
 )
 
 // Strategy names, as in spec.strategy.
@@ -57,6 +59,9 @@ func (r *Rollout) Default() {
 			defaultChecks(checks)
 		}
 	}
+	for i := range s.Notifications {
+		s.Notifications[i].defaults()
+	}
 	for _, strategy := range []*StrategySpec{s.Strategy.Canary, s.Strategy.BlueGreen, s.Strategy.Partition} {
 		if strategy != nil {
 			strategy.defaults()
@@ -96,6 +101,16 @@ func (m *RouteMatch) defaults() {
 			}
 		}
 	}
+}
+
+func (n *RolloutNotification) defaults() {
+	if n.Format == "" {
+		n.Format = NotificationJSON
+	}
+	if n.SecretRef != nil && n.SecretRef.Key == "" {
+		n.SecretRef.Key = DefaultNotificationKey
+	}
+	fill(&n.Timeout, metav1.Duration{Duration: DefaultNotificationTimeout})
 }
 
 func defaultChecks(checks []AnalysisCheck) {

@@ -69,6 +69,9 @@ type RolloutStatus struct {
 	Analysis []AnalysisStatus `json:"analysis,omitempty"`
 	// The last command that was given by the annotation redstart.dev/rollout-command.
 	LastCommand *CommandStatus `json:"lastCommand,omitempty"`
+	// Messages that not every webhook has been told yet, the oldest first, at most 32.
+	// +listType=atomic
+	Notifications []NotificationStatus `json:"notifications,omitempty"`
 	// Releases, the newest first.
 	// +listType=atomic
 	History []ReleaseStatus `json:"history,omitempty"`
@@ -257,6 +260,8 @@ const (
 	ReasonWorkloadNotServed = "WorkloadNotServed"
 	// ReasonWorkloadTaken (Ready): another Rollout has this workload.
 	ReasonWorkloadTaken = "WorkloadTaken"
+	// ReasonRevisionMissing (Ready): the template of a version that is to be released is not kept any more.
+	ReasonRevisionMissing = "RevisionMissing"
 	// ReasonRouted (TrafficRouted): the routes are as they should be.
 	ReasonRouted = "Routed"
 	// ReasonNoRouting (TrafficRouted): there are no trafficRoutings; traffic follows the number of pods.

@@ -3,6 +3,7 @@ package v1alpha1
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -14,15 +15,17 @@ import (
 // speaks about a Rollout after Default.
 
 const (
-	maxSteps   = 50
-	maxChecks  = 16
-	maxMatches = 16
+	maxSteps    = 50
+	maxChecks   = 16
+	maxMatches  = 16
+	maxWebhooks = 8
 )
 
 var (
 	percentage     = regexp.MustCompile(`^([0-9]|[1-9][0-9]|100)%$`)
 	somePercentage = regexp.MustCompile(`^([1-9]|[1-9][0-9]|100)%$`)
 	webAddress     = regexp.MustCompile(`^https?://\S+$`)
+	hostedAddress  = regexp.MustCompile(`^https?://[^\s/?#]\S*$`)
 	decimal        = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?$`)
 )
 
@@ -43,6 +46,7 @@ func (r *Rollout) Validate() field.ErrorList {
 		errs = append(errs, validateChecks(a.Background, at.Child("background"))...)
 		errs = append(errs, validateChecks(a.After, at.Child("after"))...)
 	}
+	errs = append(errs, validateNotifications(s.Notifications, path.Child("notifications"))...)
 	errs = append(errs, oneOf(s.OnFailure, path.Child("onFailure"), FailureRollback, FailurePause)...)
 	errs = append(errs, oneOf(s.DeletionPolicy, path.Child("deletionPolicy"), DeletionKeep, DeletionPromote, DeletionRollback)...)
 	errs = append(errs, lasting(s.StepDeadline, time.Second, 24*time.Hour, path.Child("stepDeadline"))...)
@@ -265,6 +269,46 @@ func (c *AnalysisCheck) validate(path *field.Path) field.ErrorList {
 	errs = append(errs, between(c.FailureLimit, 0, 10000, path.Child("failureLimit"))...)
 	errs = append(errs, between(c.InconclusiveLimit, 0, 10000, path.Child("inconclusiveLimit"))...)
 	return append(errs, between(c.ConsecutiveErrorLimit, 0, 10000, path.Child("consecutiveErrorLimit"))...)
+}
+
+func validateNotifications(webhooks []RolloutNotification, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if len(webhooks) > maxWebhooks {
+		errs = append(errs, field.TooMany(path, len(webhooks), maxWebhooks))
+	}
+	seen := map[string]bool{}
+	for i := range webhooks {
+		n, at := &webhooks[i], path.Index(i)
+		errs = append(errs, messages(validation.IsDNS1035Label(n.Name), n.Name, at.Child("name"))...)
+		if seen[n.Name] {
+			errs = append(errs, field.Duplicate(at.Child("name"), n.Name))
+		}
+		seen[n.Name] = true
+		errs = append(errs, n.validate(at)...)
+	}
+	return errs
+}
+
+func (n *RolloutNotification) validate(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	switch {
+	case (n.URL == "") == (n.SecretRef == nil):
+		errs = append(errs, field.Invalid(path, n.Name, "expected either url or secretRef"))
+	case n.URL != "" && !hostedAddress.MatchString(n.URL):
+		errs = append(errs, field.Invalid(path.Child("url"), n.URL, "expected an address such as https://hooks.example.com/deployments"))
+	case n.SecretRef != nil:
+		errs = append(errs, named(n.SecretRef.Name, 253, path.Child("secretRef", "name"))...)
+	}
+	errs = append(errs, oneOf(n.Format, path.Child("format"), NotificationSlack, NotificationJSON)...)
+	if len(n.Events) > len(NotificationEvents()) {
+		errs = append(errs, field.TooMany(path.Child("events"), len(n.Events), len(NotificationEvents())))
+	}
+	for i, e := range n.Events {
+		if !slices.Contains(NotificationEvents(), e) {
+			errs = append(errs, field.NotSupported(path.Child("events").Index(i), e, NotificationEvents()))
+		}
+	}
+	return append(errs, lasting(n.Timeout, 100*time.Millisecond, 30*time.Second, path.Child("timeout"))...)
 }
 
 func named(name string, most int, path *field.Path) field.ErrorList {

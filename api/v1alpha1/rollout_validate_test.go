@@ -19,6 +19,9 @@ func TestRolloutValidation(t *testing.T) {
 	check := func(check string) string {
 		return `{` + ref + `strategy: {canary: {steps: [{replicas: 1}]}}, analysis: {background: [` + check + `]}}`
 	}
+	told := func(webhooks string) string {
+		return `{` + ref + `strategy: {canary: {steps: [{replicas: 1}]}}, notifications: [` + webhooks + `]}`
+	}
 	for _, tc := range []struct {
 		about, name, spec, old string
 		want                   string // a part of the one error; empty if all is well
@@ -29,6 +32,7 @@ func TestRolloutValidation(t *testing.T) {
 		{about: "partition of a StatefulSet", spec: `{workloadRef: {apiVersion: apps/v1, kind: StatefulSet, name: db}, strategy: {partition: {steps: [{replicas: 1}]}}}`},
 		{about: "everything else", spec: `{` + ref + `strategy: {canary: {steps: [{name: one, replicas: 1, analysis: [{name: a, http: {url: "http://x/", method: HEAD, timeout: 1s}, count: 3, interval: 1s}]}], failureThreshold: 20%, patchPodTemplateMetadata: {labels: {a: b}}}}, paused: true, disabled: false, onFailure: pause, stepDeadline: 1m, maxDuration: 2h, watchConfig: true, deletionPolicy: Rollback, historyLimit: 5, rollbackWindow: 3, analysis: {before: [{name: a, prometheus: {address: "http://p:9090", template: p99, threshold: "0.5"}}]}}`},
 		{about: "ingress and others", spec: `{` + ref + `strategy: {canary: {steps: [{traffic: 5%}], trafficRoutings: [{service: web, gracePeriodSeconds: 0, ingress: {name: web}, customNetworkRefs: [{apiVersion: v1, kind: A, name: b}]}]}}}`},
+		{about: "webhooks", spec: told(`{name: team, format: slack, secretRef: {name: slack}}, {name: log, url: "https://x.example/y?z", format: json, events: [Started, Completed], timeout: 30s}`)},
 
 		{about: "name too long", name: strings.Repeat("a", 41), spec: canary(`[{replicas: 1}]`), want: "metadata.name"},
 		{about: "name with a dot", name: "a.b", spec: canary(`[{replicas: 1}]`), want: "metadata.name"},
@@ -71,6 +75,16 @@ func TestRolloutValidation(t *testing.T) {
 		{about: "no address", spec: check(`{name: a, http: {url: x}}`), want: "http.url"},
 		{about: "an interval of nothing", spec: check(`{name: a, http: {url: "http://x"}, interval: 1ms}`), want: "interval"},
 		{about: "no count", spec: check(`{name: a, http: {url: "http://x"}, count: 0}`), want: "count"},
+		{about: "a webhook without a name", spec: told(`{name: "", url: "http://x"}`), want: "notifications[0].name"},
+		{about: "two webhooks of one name", spec: told(`{name: a, url: "http://x"}, {name: a, url: "http://y"}`), want: "notifications[1].name"},
+		{about: "a webhook without an address", spec: told(`{name: a}`), want: "notifications[0]: Invalid value: \"a\": expected either url or secretRef"},
+		{about: "a webhook with two addresses", spec: told(`{name: a, url: "http://x", secretRef: {name: b}}`), want: "notifications[0]: Invalid value: \"a\": expected either url or secretRef"},
+		{about: "an address without a scheme", spec: told(`{name: a, url: hooks.slack.com/services/x}`), want: "notifications[0].url"},
+		{about: "an address without a host", spec: told(`{name: a, url: "https:///services/x"}`), want: "notifications[0].url"},
+		{about: "a Secret without a name", spec: told(`{name: a, secretRef: {name: "", key: b}}`), want: "notifications[0].secretRef.name"},
+		{about: "a format", spec: told(`{name: a, url: "http://x", format: teams}`), want: "notifications[0].format"},
+		{about: "an event", spec: told(`{name: a, url: "http://x", events: [Started, Done]}`), want: "notifications[0].events[1]"},
+		{about: "a long time-out", spec: told(`{name: a, url: "http://x", timeout: 31s}`), want: "notifications[0].timeout"},
 	} {
 		t.Run(tc.about, func(t *testing.T) {
 			name := tc.name

@@ -161,6 +161,11 @@ func (in NodePortsSpec) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in NotificationStatus) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.NotificationStatus"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in OneMachineWarning) OpenAPIModelName() string {
 	return "dev.redstart.v1alpha1.OneMachineWarning"
 }
@@ -236,6 +241,11 @@ func (in RolloutList) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in RolloutNotification) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.RolloutNotification"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in RolloutPause) OpenAPIModelName() string {
 	return "dev.redstart.v1alpha1.RolloutPause"
 }
@@ -268,6 +278,11 @@ func (in RouteMatch) OpenAPIModelName() string {
 // OpenAPIModelName returns the OpenAPI model name for this type.
 func (in RouteStatus) OpenAPIModelName() string {
 	return "dev.redstart.v1alpha1.RouteStatus"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in SecretKeyReference) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.SecretKeyReference"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.

@@ -35,6 +35,8 @@ type cluster struct {
 	*testing.T
 	client.Client
 	ctx context.Context
+	// restart stops the controller and starts another.
+	restart func()
 }
 
 func startCluster(t *testing.T) *cluster {
@@ -54,13 +56,21 @@ func startCluster(t *testing.T) *cluster {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- rollout.Run(ctx, local.RESTConfig(), rollout.Options{Logger: log}) }()
+	control := func() (stop func()) {
+		ctx, cancel := context.WithCancel(ctx)
+		ended := make(chan error, 1)
+		go func() { ended <- rollout.Run(ctx, local.RESTConfig(), rollout.Options{Logger: log}) }()
+		return func() {
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	stop := control()
 	t.Cleanup(func() {
 		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
+		stop()
 		stopping, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := local.Stop(stopping); err != nil {
@@ -77,7 +87,7 @@ func startCluster(t *testing.T) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &cluster{t, c, ctx}
+	return &cluster{t, c, ctx, func() { stop(); stop = control() }}
 }
 
 func (c *cluster) eventually(what string, ok func() error) {

@@ -112,7 +112,7 @@ func (r *reconciler) applyExtra(ctx context.Context, ro *v1alpha1.Rollout, w wor
 		return err
 	}
 	if template == nil {
-		return blockedError{"RevisionMissing", fmt.Sprintf("the template of revision %s is not kept any more", ro.Status.CanaryRevision)}
+		return blockedError{v1alpha1.ReasonRevisionMissing, fmt.Sprintf("the template of revision %s is not kept any more", ro.Status.CanaryRevision)}
 	}
 	made := extraDeployment(ro, stable.d, template, *d.Extra)
 	if err := r.client.Create(ctx, made, client.FieldOwner(name)); err != nil {

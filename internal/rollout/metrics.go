@@ -6,6 +6,7 @@ import (
 
 	"redstart.dev/redstart/api/v1alpha1"
 	ours "redstart.dev/redstart/internal/metrics"
+	"redstart.dev/redstart/internal/rollout/notify"
 )
 
 // metrics are what the controller counts, besides what controller-runtime does.
@@ -13,6 +14,7 @@ type metrics struct {
 	phase    *prometheus.GaugeVec
 	traffic  *prometheus.GaugeVec
 	releases *prometheus.CounterVec
+	notified *prometheus.CounterVec
 }
 
 // newMetrics registers the metrics with controller-runtime's registry, or takes those that an earlier controller of the
@@ -36,7 +38,14 @@ func newMetrics() (*metrics, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &metrics{phase, traffic, releases}, nil
+	notified, err := ours.Register(prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "redstart_rollout_notifications_total",
+		Help: "Messages to webhooks, by what became of them: delivered, failed (given up), or dropped because too many waited.",
+	}, []string{"namespace", "name", "webhook", "result"}))
+	if err != nil {
+		return nil, err
+	}
+	return &metrics{phase, traffic, releases, notified}, nil
 }
 
 func (m *metrics) observe(ro *v1alpha1.Rollout, before *v1alpha1.RolloutStatus) {
@@ -61,10 +70,15 @@ func (m *metrics) observe(ro *v1alpha1.Rollout, before *v1alpha1.RolloutStatus) 
 	}
 }
 
+func (m *metrics) notification(key types.NamespacedName, webhook string, v notify.Verdict) {
+	m.notified.WithLabelValues(key.Namespace, key.Name, webhook, string(v)).Inc()
+}
+
 // forget drops the series of a Rollout that is gone.
 func (m *metrics) forget(key types.NamespacedName) {
 	labels := prometheus.Labels{"namespace": key.Namespace, "name": key.Name}
 	m.phase.DeletePartialMatch(labels)
 	m.traffic.DeletePartialMatch(labels)
 	m.releases.DeletePartialMatch(labels)
+	m.notified.DeletePartialMatch(labels)
 }

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -64,23 +65,23 @@ func (r *reconciler) step(ctx context.Context, ro *v1alpha1.Rollout) (ctrl.Resul
 	ro.Default()
 	if errs := ro.Validate(); len(errs) > 0 && !deleting {
 		r.block(ro, blockedError{v1alpha1.ReasonInvalidSpec, errs.ToAggregate().Error()})
-		return ctrl.Result{}, r.writeStatus(ctx, ro, before)
+		return ctrl.Result{}, r.writeStatus(ctx, ro, before, "")
 	}
 	w, o, err := r.observe(ctx, ro)
 	if err != nil {
-		return r.blocked(ctx, ro, before, err)
+		return r.blocked(ctx, ro, before, "", err)
 	}
 	d := machine.Next(o)
 	ro.Status = d.Status
+	image := imageOf(&o, &d.Status)
 	for _, e := range d.Events {
 		r.events.Event(ro, eventType(e.Warning), e.Reason, e.Message)
 		r.log.Info("rollout", "rollout", ro.Namespace+"/"+ro.Name, "event", e.Reason, "message", e.Message)
 	}
 	if err := r.apply(ctx, ro, w, o, d.Desired); err != nil {
-		return r.blocked(ctx, ro, before, err)
+		return r.blocked(ctx, ro, before, image, err)
 	}
 	due := r.measure(ctx, ro, d.Desired.Stages)
-	r.metrics.observe(ro, before)
 	if deleting && d.Desired.Done {
 		if err := r.revisions(ro).forget(ctx, nil); err != nil {
 			return ctrl.Result{}, err
@@ -91,9 +92,10 @@ func (r *reconciler) step(ctx context.Context, ro *v1alpha1.Rollout) (ctrl.Resul
 		}
 		return ctrl.Result{}, nil
 	}
-	if err := r.writeStatus(ctx, ro, before); err != nil {
+	if err := r.writeStatus(ctx, ro, before, image); err != nil {
 		return ctrl.Result{}, err
 	}
+	r.metrics.observe(ro, before)
 	if err := r.revisions(ro).forget(ctx, &ro.Status); err != nil {
 		return ctrl.Result{}, err
 	}
@@ -124,13 +126,13 @@ func soonest(times ...time.Duration) time.Duration {
 }
 
 // blocked tells people what is in the way, and keeps what was decided meanwhile.
-func (r *reconciler) blocked(ctx context.Context, ro *v1alpha1.Rollout, before *v1alpha1.RolloutStatus, err error) (ctrl.Result, error) {
+func (r *reconciler) blocked(ctx context.Context, ro *v1alpha1.Rollout, before *v1alpha1.RolloutStatus, image string, err error) (ctrl.Result, error) {
 	var b blockedError
 	if !errors.As(err, &b) {
 		return ctrl.Result{}, err
 	}
 	r.block(ro, b)
-	if err := r.writeStatus(ctx, ro, before); err != nil {
+	if err := r.writeStatus(ctx, ro, before, image); err != nil {
 		return ctrl.Result{}, err
 	}
 	return ctrl.Result{RequeueAfter: retry}, nil
@@ -151,14 +153,32 @@ func (r *reconciler) block(ro *v1alpha1.Rollout, b blockedError) {
 	}
 }
 
-func (r *reconciler) writeStatus(ctx context.Context, ro *v1alpha1.Rollout, before *v1alpha1.RolloutStatus) error {
+// writeStatus writes the status, and with it the messages that its change gives: either both are written or none. image
+// is that of the version that is being released, if that is known.
+func (r *reconciler) writeStatus(ctx context.Context, ro *v1alpha1.Rollout, before *v1alpha1.RolloutStatus, image string) error {
+	dropped := r.notifier.note(ro, before, image)
 	if equality.Semantic.DeepEqual(before, &ro.Status) {
 		return nil
 	}
 	if err := r.client.Status().Update(ctx, ro, client.FieldOwner(name)); err != nil {
 		return fmt.Errorf("report the status of Rollout %s: %w", ro.Name, err)
 	}
+	r.notifier.drop(ro, dropped)
 	return nil
+}
+
+// imageOf is the image of the version that a release is about; empty if it is not known.
+func imageOf(o *machine.Observation, st *v1alpha1.RolloutStatus) string {
+	revision := cmp.Or(st.CanaryRevision, o.Status.CanaryRevision)
+	if o.Workload.Template == revision {
+		return o.Workload.Image
+	}
+	for _, h := range st.History {
+		if h.Revision == revision && h.Image != "" {
+			return h.Image
+		}
+	}
+	return ""
 }
 
 // apply makes the world as it is wanted. The order matters: nothing gets traffic before it is there, nothing goes before its

@@ -31,6 +31,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"redstart.dev/redstart/api/v1alpha1"
 	"redstart.dev/redstart/internal/rollout/analysis"
@@ -98,15 +99,16 @@ func Run(ctx context.Context, cfg *rest.Config, o Options) error {
 // reconciler takes one step of one Rollout at a time. It reads past the cache, since every step builds on what the last
 // one wrote; the cache only says when to look.
 type reconciler struct {
-	client  client.Client
-	live    client.Reader
-	mapper  meta.RESTMapper
-	events  eventRecorder
-	metrics *metrics
-	scripts *traffic.Scripts
-	prober  *analysis.Prober
-	log     *slog.Logger
-	now     func() time.Time
+	client   client.Client
+	live     client.Reader
+	mapper   meta.RESTMapper
+	events   eventRecorder
+	metrics  *metrics
+	scripts  *traffic.Scripts
+	prober   *analysis.Prober
+	notifier *notifier
+	log      *slog.Logger
+	now      func() time.Time
 }
 
 // eventRecorder tells people what happens to an object.
@@ -128,6 +130,7 @@ func setUp(m manager.Manager, o Options) error {
 		events:  m.GetEventRecorderFor(name), //nolint:staticcheck // the core events, which kubectl describe of every version shows
 		metrics: metrics, scripts: traffic.NewScripts(traffic.Shipped()), prober: prober, log: o.Logger, now: time.Now,
 	}
+	r.notifier = newNotifier(r)
 	b := builder.ControllerManagedBy(m).Named("rollout").
 		For(&v1alpha1.Rollout{}, builder.WithPredicates(predicate.Or[client.Object](
 			predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, approved()))).
@@ -138,10 +141,11 @@ func setUp(m manager.Manager, o Options) error {
 		}
 		b = b.Watches(objectOf(kind), handler.EnqueueRequestsFromMapFunc(r.rolloutsOf(kind)), builder.OnlyMetadata)
 	}
+	b = b.WatchesRawSource(source.Channel(r.notifier.told, &handler.EnqueueRequestForObject{}))
 	if err := b.Complete(r); err != nil {
 		return fmt.Errorf("set up the rollout controller: %w", err)
 	}
-	return nil
+	return r.notifier.setUp(m)
 }
 
 // approved lets a change of the status pass that somebody made to approve a step.

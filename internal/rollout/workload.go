@@ -96,10 +96,10 @@ func (r *reconciler) setTemplate(ctx context.Context, ro *v1alpha1.Rollout, w wo
 		message := fmt.Sprintf("the template of revision %s is not kept any more", d.Template)
 		if ro.Status.PendingRevision == d.Template {
 			ro.Status.PendingRevision = ""
-			r.events.Event(ro, eventType(true), "RevisionMissing", message)
+			r.events.Event(ro, eventType(true), v1alpha1.ReasonRevisionMissing, message)
 			return nil
 		}
-		return blockedError{"RevisionMissing", message}
+		return blockedError{v1alpha1.ReasonRevisionMissing, message}
 	}
 	*w.template() = *t.DeepCopy()
 	return nil

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"redstart.dev/redstart/api/v1alpha1"
+	"redstart.dev/redstart/internal/rollout/notify"
 )
 
 // TestStories tells the stories of testdata. The world of a story does what it is asked for at once, unless told not to:
@@ -25,7 +26,8 @@ import (
 //	delete | recreate        # the Rollout
 //	pass 30s
 //
-// "run" decides until nothing moves any more, and prints every state and what changed in the world.
+// "run" decides until nothing moves any more, and prints every state and what changed in the world, events with an
+// exclamation mark, and what webhooks are told with an angle bracket.
 func TestStories(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		w := newWorld()
@@ -233,6 +235,9 @@ func (w *world) run() (string, error) {
 			if err := w.check(w, d); err != nil {
 				return out.String(), err
 			}
+		}
+		for _, n := range notify.Of(&w.rollout.Status, &d.Status, &w.rollout.Spec, "") {
+			fmt.Fprintf(&out, "> %s: %s\n", n.Event, n.Message)
 		}
 		w.rollout.Status = d.Status
 		if line := w.line(d); line != w.shown {

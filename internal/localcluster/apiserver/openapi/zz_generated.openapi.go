@@ -477,6 +477,7 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.NetworkPolicySpec{}.OpenAPIModelName():                         schema_redstartdev_redstart_api_v1alpha1_NetworkPolicySpec(ref),
 		v1alpha1.NetworkReference{}.OpenAPIModelName():                          schema_redstartdev_redstart_api_v1alpha1_NetworkReference(ref),
 		v1alpha1.NodePortsSpec{}.OpenAPIModelName():                             schema_redstartdev_redstart_api_v1alpha1_NodePortsSpec(ref),
+		v1alpha1.NotificationStatus{}.OpenAPIModelName():                        schema_redstartdev_redstart_api_v1alpha1_NotificationStatus(ref),
 		v1alpha1.OneMachineWarning{}.OpenAPIModelName():                         schema_redstartdev_redstart_api_v1alpha1_OneMachineWarning(ref),
 		v1alpha1.OpenSlot{}.OpenAPIModelName():                                  schema_redstartdev_redstart_api_v1alpha1_OpenSlot(ref),
 		v1alpha1.PathMatch{}.OpenAPIModelName():                                 schema_redstartdev_redstart_api_v1alpha1_PathMatch(ref),
@@ -492,6 +493,7 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.Rollout{}.OpenAPIModelName():                                   schema_redstartdev_redstart_api_v1alpha1_Rollout(ref),
 		v1alpha1.RolloutAnalysis{}.OpenAPIModelName():                           schema_redstartdev_redstart_api_v1alpha1_RolloutAnalysis(ref),
 		v1alpha1.RolloutList{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_RolloutList(ref),
+		v1alpha1.RolloutNotification{}.OpenAPIModelName():                       schema_redstartdev_redstart_api_v1alpha1_RolloutNotification(ref),
 		v1alpha1.RolloutPause{}.OpenAPIModelName():                              schema_redstartdev_redstart_api_v1alpha1_RolloutPause(ref),
 		v1alpha1.RolloutSpec{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_RolloutSpec(ref),
 		v1alpha1.RolloutStatus{}.OpenAPIModelName():                             schema_redstartdev_redstart_api_v1alpha1_RolloutStatus(ref),
@@ -499,6 +501,7 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.RolloutStrategy{}.OpenAPIModelName():                           schema_redstartdev_redstart_api_v1alpha1_RolloutStrategy(ref),
 		v1alpha1.RouteMatch{}.OpenAPIModelName():                                schema_redstartdev_redstart_api_v1alpha1_RouteMatch(ref),
 		v1alpha1.RouteStatus{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_RouteStatus(ref),
+		v1alpha1.SecretKeyReference{}.OpenAPIModelName():                        schema_redstartdev_redstart_api_v1alpha1_SecretKeyReference(ref),
 		v1alpha1.SentinelSpec{}.OpenAPIModelName():                              schema_redstartdev_redstart_api_v1alpha1_SentinelSpec(ref),
 		v1alpha1.SentinelStatus{}.OpenAPIModelName():                            schema_redstartdev_redstart_api_v1alpha1_SentinelStatus(ref),
 		v1alpha1.SentinelView{}.OpenAPIModelName():                              schema_redstartdev_redstart_api_v1alpha1_SentinelView(ref),
@@ -25122,6 +25125,99 @@ func schema_redstartdev_redstart_api_v1alpha1_NodePortsSpec(ref common.Reference
 	}
 }
 
+func schema_redstartdev_redstart_api_v1alpha1_NotificationStatus(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "NotificationStatus is a message that is on its way to webhooks.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"id": {
+						SchemaProps: spec.SchemaProps{
+							Description: "What tells it from every other message; a webhook that gets an ID again has heard it already.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"event": {
+						SchemaProps: spec.SchemaProps{
+							Description: "What happened.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"message": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The same for people.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"warning": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Whether it is bad news.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+					"revision": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The version that is being released.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"image": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Image of its first container.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"step": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The step that it was at, from 1; 0 without one.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"time": {
+						SchemaProps: spec.SchemaProps{
+							Description: "When it happened.",
+							Ref:         ref(metav1.Time{}.OpenAPIModelName()),
+						},
+					},
+					"to": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "Names of the webhooks that have not been told yet.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+				},
+				Required: []string{"id", "event", "message", "time", "to"},
+			},
+		},
+		Dependencies: []string{
+			metav1.Time{}.OpenAPIModelName()},
+	}
+}
+
 func schema_redstartdev_redstart_api_v1alpha1_OneMachineWarning(ref common.ReferenceCallback) common.OpenAPIDefinition {
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
@@ -26238,6 +26334,75 @@ func schema_redstartdev_redstart_api_v1alpha1_RolloutList(ref common.ReferenceCa
 	}
 }
 
+func schema_redstartdev_redstart_api_v1alpha1_RolloutNotification(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "RolloutNotification is a webhook that is told what becomes of releases.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"name": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Name of the webhook, unique in its list; events and metrics call it so.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"url": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Where messages are posted, http:// or https://.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"secretRef": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The Secret that holds the address instead. That of a Slack webhook is one: whoever knows it can post.",
+							Ref:         ref(v1alpha1.SecretKeyReference{}.OpenAPIModelName()),
+						},
+					},
+					"format": {
+						SchemaProps: spec.SchemaProps{
+							Description: "slack (what Slack's incoming webhooks take, and those of Mattermost, Rocket.Chat, and Discord with /slack after its address) or json (one object with id, namespace, rollout, event, message, warning, step, steps, revision, image and time). Default: json.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"events": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "What is told: Started, ApprovalNeeded, StepCompleted, Paused, Blocked, RollingBack, Aborted, Completed. Default: all of them.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+					"timeout": {
+						SchemaProps: spec.SchemaProps{
+							Description: "How long one answer may take, 100ms to 30s. Default: 5s.",
+							Ref:         ref(metav1.Duration{}.OpenAPIModelName()),
+						},
+					},
+				},
+				Required: []string{"name"},
+			},
+		},
+		Dependencies: []string{
+			metav1.Duration{}.OpenAPIModelName(), v1alpha1.SecretKeyReference{}.OpenAPIModelName()},
+	}
+}
+
 func schema_redstartdev_redstart_api_v1alpha1_RolloutPause(ref common.ReferenceCallback) common.OpenAPIDefinition {
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
@@ -26333,6 +26498,24 @@ func schema_redstartdev_redstart_api_v1alpha1_RolloutSpec(ref common.ReferenceCa
 							Format:      "",
 						},
 					},
+					"notifications": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "Webhooks that are told what becomes of releases, up to 8.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.RolloutNotification{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
 					"historyLimit": {
 						SchemaProps: spec.SchemaProps{
 							Description: "Releases that are remembered, and that redstart rollout undo can return to, 1 to 50. Default: 10.",
@@ -26352,7 +26535,7 @@ func schema_redstartdev_redstart_api_v1alpha1_RolloutSpec(ref common.ReferenceCa
 			},
 		},
 		Dependencies: []string{
-			metav1.Duration{}.OpenAPIModelName(), v1alpha1.RolloutAnalysis{}.OpenAPIModelName(), v1alpha1.RolloutStrategy{}.OpenAPIModelName(), v1alpha1.WorkloadReference{}.OpenAPIModelName()},
+			metav1.Duration{}.OpenAPIModelName(), v1alpha1.RolloutAnalysis{}.OpenAPIModelName(), v1alpha1.RolloutNotification{}.OpenAPIModelName(), v1alpha1.RolloutStrategy{}.OpenAPIModelName(), v1alpha1.WorkloadReference{}.OpenAPIModelName()},
 	}
 }
 
@@ -26576,6 +26759,24 @@ func schema_redstartdev_redstart_api_v1alpha1_RolloutStatus(ref common.Reference
 							Ref:         ref(v1alpha1.CommandStatus{}.OpenAPIModelName()),
 						},
 					},
+					"notifications": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "Messages that not every webhook has been told yet, the oldest first, at most 32.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1alpha1.NotificationStatus{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
 					"history": {
 						VendorExtensible: spec.VendorExtensible{
 							Extensions: spec.Extensions{
@@ -26598,7 +26799,7 @@ func schema_redstartdev_redstart_api_v1alpha1_RolloutStatus(ref common.Reference
 			},
 		},
 		Dependencies: []string{
-			metav1.Condition{}.OpenAPIModelName(), metav1.Time{}.OpenAPIModelName(), v1alpha1.AnalysisStatus{}.OpenAPIModelName(), v1alpha1.CommandStatus{}.OpenAPIModelName(), v1alpha1.ReleaseStatus{}.OpenAPIModelName(), v1alpha1.RouteStatus{}.OpenAPIModelName(), v1alpha1.TrafficRouting{}.OpenAPIModelName(), v1alpha1.VersionStatus{}.OpenAPIModelName()},
+			metav1.Condition{}.OpenAPIModelName(), metav1.Time{}.OpenAPIModelName(), v1alpha1.AnalysisStatus{}.OpenAPIModelName(), v1alpha1.CommandStatus{}.OpenAPIModelName(), v1alpha1.NotificationStatus{}.OpenAPIModelName(), v1alpha1.ReleaseStatus{}.OpenAPIModelName(), v1alpha1.RouteStatus{}.OpenAPIModelName(), v1alpha1.TrafficRouting{}.OpenAPIModelName(), v1alpha1.VersionStatus{}.OpenAPIModelName()},
 	}
 }
 
@@ -26823,6 +27024,35 @@ func schema_redstartdev_redstart_api_v1alpha1_RouteStatus(ref common.ReferenceCa
 		},
 		Dependencies: []string{
 			metav1.MicroTime{}.OpenAPIModelName()},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_SecretKeyReference(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "SecretKeyReference names a value of a Secret in the same namespace.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"name": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Name of the Secret.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"key": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Its key. Default: url.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+				},
+				Required: []string{"name"},
+			},
+		},
 	}
 }
 
