@@ -94,7 +94,7 @@ func (u *up) run(ctx context.Context) error {
 			return err
 		}
 	}
-	running, err := localcluster.Find(u.state)
+	running, err := localcluster.FindStaying(ctx, u.state)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package localcluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Files in a state directory.
@@ -85,6 +87,25 @@ func Find(stateDir string) (*Running, error) {
 		return nil, nil
 	}
 	return &Running{PID: pidIn(f), KubeconfigPath: filepath.Join(stateDir, kubeconfigFile)}, nil
+}
+
+// FindStaying is Find for who wants to start a cluster of his own: one that is about to end, killed a moment ago perhaps, is none.
+func FindStaying(ctx context.Context, stateDir string) (*Running, error) {
+	ctx, cancel := context.WithTimeout(ctx, lockPatience)
+	defer cancel()
+	again := time.NewTicker(lockRetry)
+	defer again.Stop()
+	for {
+		running, err := Find(stateDir)
+		if running == nil || err != nil {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return running, nil
+		case <-again.C:
+		}
+	}
 }
 
 // pidIn reads the PID that the holder of the lock wrote; 0 if it has not done so yet.
