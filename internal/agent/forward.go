@@ -17,14 +17,14 @@ const maxForwarded = 10000
 // forwardClients passes clients that Services go on to send to a member that stops on to the one that took over, from when the own
 // server gives its port up. The channel is closed when that is over.
 func (m *member) forwardClients(ctx context.Context) <-chan struct{} {
-	// What comes after is for the server to end in.
-	bound := min(m.opts.ServiceLag, m.stopAt+m.grace(m.cluster.View())*3/4-m.now())
-	if m.successor == "" || bound <= 0 {
+	// The labels may take an action's time. What comes after is for the server to end in.
+	bound := min(m.opts.ServiceLag+actionTime, m.stopAt+m.grace(m.cluster.View())*3/4-m.now())
+	if m.successor == "" || m.opts.ServiceLag == 0 || bound <= 0 {
 		over := make(chan struct{})
 		close(over)
 		return over
 	}
-	setting, cancel := context.WithTimeout(ctx, bound)
+	setting, cancel := context.WithTimeout(ctx, actionTime)
 	defer cancel()
 	if err := m.client.ConfigSet(setting, "port", "0"); err != nil {
 		m.log.Debug("the server keeps its port until it has ended, as those before Redis 7 do", "error", err)

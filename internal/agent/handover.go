@@ -237,8 +237,14 @@ func (m *member) handoverStep(ctx context.Context, h *handoverRun, step plan.Han
 	case plan.HandoverFinish:
 		m.opened = false
 		m.decided.Role = v1alpha1.RoleReplica
-		// The label first: who is disconnected must not come back to this member. But no API that hangs keeps writers waiting.
 		var err error
+		if m.stopping && m.opts.ServiceLag > 0 {
+			// Whoever comes back to this member is passed on, whether the labels are moved or not.
+			m.successor = h.to.Address
+			m.forwarded = m.forwardClients(context.WithoutCancel(ctx))
+			err = m.free(ctx)
+		}
+		// Else the label first: who is disconnected must not come back to this member. But no API that hangs keeps writers waiting.
 		for range cap(h.labelled) {
 			select {
 			case e := <-h.labelled:
@@ -247,9 +253,10 @@ func (m *member) handoverStep(ctx context.Context, h *handoverRun, step plan.Han
 				err = errors.New("the label of a master is not moved yet")
 			}
 		}
-		free, cancel := context.WithTimeout(ctx, actionTime)
-		defer cancel()
-		return done(errors.Join(err, m.client.KillClients(free), m.client.Unpause(free)))
+		if m.forwarded == nil {
+			err = errors.Join(err, m.free(ctx))
+		}
+		return done(err)
 	case plan.HandoverUndo:
 		if m.fenced {
 			return done(m.unfence(short, m.authorityEnd()))
@@ -265,6 +272,13 @@ func (m *member) handoverStep(ctx context.Context, h *handoverRun, step plan.Han
 		return done(m.client.Unpause(short))
 	}
 	return plan.Refused, fmt.Errorf("unknown step %d", step)
+}
+
+// free ends the connections of clients, and their pause.
+func (m *member) free(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, actionTime)
+	defer cancel()
+	return errors.Join(m.client.KillClients(ctx), m.client.Unpause(ctx))
 }
 
 func done(err error) (plan.Outcome, error) {

@@ -69,8 +69,9 @@ type member struct {
 	corrected   chan v1alpha1.FailoverStatus
 
 	stopping       bool
-	stopAt         time.Duration // when that began
-	successor      string        // HOST:PORT of the server to which a member that stops handed over
+	stopAt         time.Duration   // when that began
+	successor      string          // HOST:PORT of the server to which a member that stops handed over
+	forwarded      <-chan struct{} // closed when that is over for the clients that come to a member that stops; nil before
 	standIn        standIn
 	handover       *handoverCall
 	handoverFailed time.Duration

@@ -48,7 +48,10 @@ func (m *member) shutDown(ctx context.Context) error {
 	if m.now()-m.answeredAt > upTime {
 		bound = 0
 	}
-	forwarded := m.forwardClients(ctx)
+	forwarded := m.forwarded
+	if forwarded == nil {
+		forwarded = m.forwardClients(ctx)
+	}
 	stop, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
 	exit := m.server.process.Stop(stop, terminate)
