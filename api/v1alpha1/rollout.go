@@ -287,6 +287,23 @@ type TrafficRouting struct {
 	// +kubebuilder:validation:MaxItems=8
 	// +listType=atomic
 	CustomNetworkRefs []NetworkReference `json:"customNetworkRefs,omitempty"`
+	// Keeps each client at the version that answered it first, by a cookie. Served for an HTTPRoute; a script of your own
+	// can do it for other objects. Default: every request goes by the weights.
+	SessionAffinity *SessionAffinity `json:"sessionAffinity,omitempty"`
+}
+
+// SessionAffinity is a cookie that keeps a client at one version while a release splits the traffic by weights. The
+// weights are then the shares of clients that come without it.
+type SessionAffinity struct {
+	// Name of the cookie, of letters, digits, - and _. Default: SERVICE-version.
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9_-]+$`
+	CookieName string `json:"cookieName,omitempty"`
+	// How long a client keeps it, 1s to 720h; the release may end before. Default: 24h.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('720h')",message="expected a duration from 1s to 720h"
+	MaxAge *metav1.Duration `json:"maxAge,omitempty"`
 }
 
 // IngressRouting is an Ingress.

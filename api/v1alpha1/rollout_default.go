@@ -19,6 +19,7 @@ const (
 	DefaultIngressClass                = "nginx"
 	DefaultNotificationTimeout         = 5 * time.Second
 	DefaultNotificationKey             = "url"
+	DefaultSessionMaxAge               = 24 * time.Hour
 )
 
 // Strategy names, as in spec.strategy.
@@ -86,6 +87,12 @@ func (s *StrategySpec) defaults() {
 		fill(&t.GracePeriodSeconds, DefaultGracePeriodSeconds)
 		if t.Ingress != nil && t.Ingress.ClassType == "" {
 			t.Ingress.ClassType = DefaultIngressClass
+		}
+		if a := t.SessionAffinity; a != nil {
+			if a.CookieName == "" {
+				a.CookieName = t.Service + "-version"
+			}
+			fill(&a.MaxAge, metav1.Duration{Duration: DefaultSessionMaxAge})
 		}
 	}
 }

@@ -25,6 +25,7 @@ var (
 	percentage     = regexp.MustCompile(`^([0-9]|[1-9][0-9]|100)%$`)
 	somePercentage = regexp.MustCompile(`^([1-9]|[1-9][0-9]|100)%$`)
 	webAddress     = regexp.MustCompile(`^https?://\S+$`)
+	cookieName     = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 	hostedAddress  = regexp.MustCompile(`^https?://[^\s/?#]\S*$`)
 	decimal        = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?$`)
 )
@@ -201,6 +202,13 @@ func (t *TrafficRouting) validate(path *field.Path) field.ErrorList {
 	}
 	if g := t.Gateway; g != nil && (g.HTTPRouteName == "") == (g.GRPCRouteName == "") {
 		errs = append(errs, field.Invalid(path.Child("gateway"), "", "expected either httpRouteName or grpcRouteName"))
+	}
+	if a := t.SessionAffinity; a != nil {
+		at := path.Child("sessionAffinity")
+		if !cookieName.MatchString(a.CookieName) || len(a.CookieName) > 64 {
+			errs = append(errs, field.Invalid(at.Child("cookieName"), a.CookieName, "expected up to 64 letters, digits, - and _, such as frontend-version"))
+		}
+		errs = append(errs, lasting(a.MaxAge, time.Second, 720*time.Hour, at.Child("maxAge"))...)
 	}
 	if len(t.CustomNetworkRefs) > 8 {
 		errs = append(errs, field.TooMany(path.Child("customNetworkRefs"), len(t.CustomNetworkRefs), 8))

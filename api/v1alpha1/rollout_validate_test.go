@@ -22,6 +22,9 @@ func TestRolloutValidation(t *testing.T) {
 	told := func(webhooks string) string {
 		return `{` + ref + `strategy: {canary: {steps: [{replicas: 1}]}}, notifications: [` + webhooks + `]}`
 	}
+	sticky := func(affinity string) string {
+		return `{` + ref + `strategy: {canary: {steps: [{traffic: 5%}], trafficRoutings: [{service: web, gateway: {httpRouteName: web}, sessionAffinity: ` + affinity + `}]}}}`
+	}
 	for _, tc := range []struct {
 		about, name, spec, old string
 		want                   string // a part of the one error; empty if all is well
@@ -32,6 +35,8 @@ func TestRolloutValidation(t *testing.T) {
 		{about: "partition of a StatefulSet", spec: `{workloadRef: {apiVersion: apps/v1, kind: StatefulSet, name: db}, strategy: {partition: {steps: [{replicas: 1}]}}}`},
 		{about: "everything else", spec: `{` + ref + `strategy: {canary: {steps: [{name: one, replicas: 1, analysis: [{name: a, http: {url: "http://x/", method: HEAD, timeout: 1s}, count: 3, interval: 1s}]}], failureThreshold: 20%, patchPodTemplateMetadata: {labels: {a: b}}}}, paused: true, disabled: false, onFailure: pause, stepDeadline: 1m, maxDuration: 2h, watchConfig: true, deletionPolicy: Rollback, historyLimit: 5, rollbackWindow: 3, analysis: {before: [{name: a, prometheus: {address: "http://p:9090", template: p99, threshold: "0.5"}}]}}`},
 		{about: "ingress and others", spec: `{` + ref + `strategy: {canary: {steps: [{traffic: 5%}], trafficRoutings: [{service: web, gracePeriodSeconds: 0, ingress: {name: web}, customNetworkRefs: [{apiVersion: v1, kind: A, name: b}]}]}}}`},
+		{about: "clients that keep their version", spec: sticky(`{}`)},
+		{about: "a cookie", spec: sticky(`{cookieName: my_Version-1, maxAge: 1h}`)},
 		{about: "webhooks", spec: told(`{name: team, format: slack, secretRef: {name: slack}}, {name: log, url: "https://x.example/y?z", format: json, events: [Started, Completed], timeout: 30s}`)},
 
 		{about: "name too long", name: strings.Repeat("a", 41), spec: canary(`[{replicas: 1}]`), want: "metadata.name"},
@@ -75,6 +80,9 @@ func TestRolloutValidation(t *testing.T) {
 		{about: "no address", spec: check(`{name: a, http: {url: x}}`), want: "http.url"},
 		{about: "an interval of nothing", spec: check(`{name: a, http: {url: "http://x"}, interval: 1ms}`), want: "interval"},
 		{about: "no count", spec: check(`{name: a, http: {url: "http://x"}, count: 0}`), want: "count"},
+		{about: "the name of a cookie", spec: sticky(`{cookieName: "a;b"}`), want: "trafficRoutings[0].sessionAffinity.cookieName"},
+		{about: "a long name of a cookie", spec: sticky(`{cookieName: ` + strings.Repeat("a", 65) + `}`), want: "trafficRoutings[0].sessionAffinity.cookieName"},
+		{about: "a cookie of no time", spec: sticky(`{maxAge: 0s}`), want: "trafficRoutings[0].sessionAffinity.maxAge"},
 		{about: "a webhook without a name", spec: told(`{name: "", url: "http://x"}`), want: "notifications[0].name"},
 		{about: "two webhooks of one name", spec: told(`{name: a, url: "http://x"}, {name: a, url: "http://y"}`), want: "notifications[1].name"},
 		{about: "a webhook without an address", spec: told(`{name: a}`), want: "notifications[0]: Invalid value: \"a\": expected either url or secretRef"},

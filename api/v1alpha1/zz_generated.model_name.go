@@ -311,6 +311,11 @@ func (in ServiceSpec) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in SessionAffinity) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.SessionAffinity"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in ShardStatus) OpenAPIModelName() string {
 	return "dev.redstart.v1alpha1.ShardStatus"
 }

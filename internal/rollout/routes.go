@@ -41,7 +41,8 @@ func (r *reconciler) applyRoutes(ctx context.Context, ro *v1alpha1.Rollout, d ma
 		return err
 	}
 	var conflicts []string
-	for _, t := range ro.Status.TrafficRoutings {
+	for i, t := range ro.Status.TrafficRoutings {
+		step.Affinity = affinityOf(ro, t)
 		router := &traffic.Router{
 			Owner: ro.Namespace + "/" + ro.Name, Scripts: scripts,
 			Services: traffic.Services{Stable: t.Service, Canary: v1alpha1.CanaryName(t.Service)},
@@ -49,13 +50,13 @@ func (r *reconciler) applyRoutes(ctx context.Context, ro *v1alpha1.Rollout, d ma
 		for _, ref := range references(t) {
 			found, err := r.applyRoute(ctx, ro, router, ref, step, d.Route.Restored)
 			if err != nil {
-				return unrouted(ro, err)
+				return unrouted(ro, i, err)
 			}
 			conflicts = append(conflicts, found...)
 		}
 		if t.Ingress != nil {
 			if err := r.applyIngress(ctx, ro, router, t.Ingress, step, d.Route.Restored); err != nil {
-				return unrouted(ro, err)
+				return unrouted(ro, i, err)
 			}
 		}
 	}
@@ -66,12 +67,28 @@ func (r *reconciler) applyRoutes(ctx context.Context, ro *v1alpha1.Rollout, d ma
 	return nil
 }
 
-// unrouted makes sure that the time of a gateway does not count before the routes have taken what they are told.
-func unrouted(ro *v1alpha1.Rollout, err error) error {
+// affinityOf is what keeps clients at one version. The values of the cookie are those of one release: a cookie that is
+// left of an earlier one says nothing.
+func affinityOf(ro *v1alpha1.Rollout, t v1alpha1.TrafficRouting) *traffic.Affinity {
+	a := t.SessionAffinity
+	if a == nil || a.MaxAge == nil || ro.Status.StartedAt == nil {
+		return nil
+	}
+	release := shortHash(fmt.Appendf(nil, "%s %s %d", ro.UID, ro.Status.CanaryRevision, ro.Status.StartedAt.Unix()))
+	return &traffic.Affinity{Cookie: a.CookieName, Stable: release + "-stable", Canary: release + "-canary", MaxAge: int64(a.MaxAge.Seconds())}
+}
+
+// unrouted makes sure that the time of a gateway does not count before the routes have taken what routing number i of the
+// strategy tells them.
+func unrouted(ro *v1alpha1.Rollout, i int, err error) error {
 	if ro.Status.Route != nil {
 		ro.Status.Route.Applied = false
 	}
 	var p *traffic.Problem
+	if errors.As(err, &p) && p.Reason == traffic.NoAffinity {
+		field := fmt.Sprintf("spec.strategy.%s.trafficRoutings[%d].sessionAffinity", ro.Status.Strategy, i)
+		return blockedError{v1alpha1.ReasonRouteFailed, fmt.Sprintf("%s: %s (%s)", field, p.Error(), p.Reason)}
+	}
 	if errors.As(err, &p) {
 		return blockedError{v1alpha1.ReasonRouteFailed, fmt.Sprintf("%s (%s)", p.Error(), p.Reason)}
 	}

@@ -122,6 +122,9 @@ func addMatches(obj map[string]any, step Step) {
 	if step.RequestHeaderModifier != nil {
 		obj["requestHeaderModifier"] = step.RequestHeaderModifier
 	}
+	if a := step.Affinity; a != nil {
+		obj["sessionAffinity"] = map[string]any{"cookieName": a.Cookie, "maxAge": a.MaxAge, "stable": a.Stable, "canary": a.Canary}
+	}
 }
 
 // dataFrom reads what a script returned.

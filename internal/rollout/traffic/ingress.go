@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -34,6 +35,9 @@ func (r *Router) CanaryIngress(ctx context.Context, stable *unstructured.Unstruc
 		if key != lastAppliedAnnotation {
 			annotations[key] = value
 		}
+	}
+	if step.Affinity != nil {
+		return nil, problem(NoAffinity, stable, errors.New("an Ingress cannot keep a client at one version; remove sessionAffinity, or route an HTTPRoute"))
 	}
 	annotations, err = runIngress(ctx, script, annotations, stable.GetNamespace(), step, r.Services)
 	if err != nil {

@@ -273,6 +273,9 @@ func align(from, in []any) (to []int) {
 				continue
 			}
 			score := similarity(leaves, leavesIn[j])
+			if sameRule(from[i], in[j]) {
+				score++ // whatever else became of it
+			}
 			if len(leaves) > 0 && extends(in[j], from[i]) {
 				score = max(score, 0.9) // completed with defaults
 			}
@@ -290,6 +293,15 @@ func align(from, in []any) (to []int) {
 		}
 	}
 	return to
+}
+
+// sameRule says whether two items are rules of a route of the Gateway API that match the same requests. A step may add
+// copies of a rule that are more like it than what becomes of the rule itself, but that match other requests.
+func sameRule(a, b any) bool {
+	x, isObject := a.(map[string]any)
+	y, isToo := b.(map[string]any)
+	return isObject && isToo && (field(x, "backendRefs") != gone{}) && (field(y, "backendRefs") != gone{}) &&
+		reflect.DeepEqual(field(x, "matches"), field(y, "matches"))
 }
 
 func abs(n int) int { return max(n, -n) }

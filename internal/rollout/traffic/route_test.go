@@ -66,6 +66,11 @@ func router() *Router {
 
 func weight(n int32) Step { return Step{Weight: &n} }
 
+// sticky is a weight of clients that keep their version.
+func sticky(n int32) Step {
+	return Step{Weight: &n, Affinity: &Affinity{Cookie: "shop-version", Stable: "r1-stable", Canary: "r1-canary", MaxAge: 60}}
+}
+
 func rules(object *unstructured.Unstructured) []any {
 	list, _, _ := unstructured.NestedSlice(object.Object, "spec", "rules")
 	return list
@@ -126,9 +131,10 @@ func TestEditsSurvive(t *testing.T) {
 			setRules(o, slices.DeleteFunc(rules(o), func(r any) bool { return strings.Contains(textOf(r), "/static") })...)
 		}},
 		{name: "a rule moved to the front", edit: func(o *unstructured.Unstructured) {
+			isStatic := func(r any) bool { return strings.Contains(textOf(r), "/static") }
 			list := rules(o)
-			last := len(list) - 1
-			setRules(o, append([]any{list[last]}, list[:last]...)...)
+			static := list[slices.IndexFunc(list, isStatic)]
+			setRules(o, append([]any{static}, slices.DeleteFunc(list, isStatic)...)...)
 		}},
 		{name: "a host", edits: "hostnames", edit: func(o *unstructured.Unstructured) {
 			o.Object["spec"].(map[string]any)["hostnames"] = []any{"shop.example.com", "www.example.com"}
@@ -141,7 +147,9 @@ func TestEditsSurvive(t *testing.T) {
 			o.SetAnnotations(annotations)
 		}},
 	} {
-		for name, first := range map[string]Step{"weight": weight(20), "matches": matches} {
+		for name, first := range map[string]Step{"weight": weight(20), "matches": matches, "affinity": sticky(20)} {
+			second := weight(50)
+			second.Affinity = first.Affinity
 			t.Run(c.name+" after "+name, func(t *testing.T) {
 				r, ctx := router(), context.Background()
 				want := parse(t, webRoute)
@@ -149,7 +157,7 @@ func TestEditsSurvive(t *testing.T) {
 
 				at := mustRoute(t, r, parse(t, webRoute), first)
 				c.edit(at)
-				next, err := r.Route(ctx, at, weight(50))
+				next, err := r.Route(ctx, at, second)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -159,7 +167,7 @@ func TestEditsSurvive(t *testing.T) {
 				if all := strings.Join(next.Edits, " "); !strings.Contains(all, c.edits) {
 					t.Errorf("got the edits %q, want %q", all, c.edits)
 				}
-				fresh := mustRoute(t, r, want.DeepCopy(), weight(50))
+				fresh := mustRoute(t, r, want.DeepCopy(), second)
 				if diff := cmp.Diff(fresh.Object["spec"], stored(t, next.Object).Object["spec"]); diff != "" {
 					t.Errorf("the next step is not that of the edited original (-want +got):\n%s", diff)
 				}
@@ -306,6 +314,38 @@ func TestProblems(t *testing.T) {
 	}
 }
 
+// TestAffinityIsRefused where nothing can do it, from the first step on, and where it would change who else gets requests.
+func TestAffinityIsRefused(t *testing.T) {
+	grpc := strings.NewReplacer("kind: HTTPRoute", "kind: GRPCRoute", "{path: {type: PathPrefix, value: /}}", "{}").Replace(webRoute)
+	byQuery := webRoute + `
+  - matches: [{path: {value: /}, queryParams: [{name: preview, value: "1"}]}]
+    backendRefs: [{name: preview, port: 80}]
+`
+	byCookie := strings.Replace(webRoute, "{path: {type: PathPrefix, value: /}}", `{headers: [{name: cookie, value: a=b}]}`, 1)
+	for _, c := range []struct {
+		about, object string
+		reason        Reason
+		says          string
+	}{
+		{"an HTTPRoute", webRoute, "", ""},
+		{"a GRPCRoute", grpc, NoAffinity, "the script gateway.networking.k8s.io/GRPCRoute/trafficRouting.lua cannot keep a client at one version; remove sessionAffinity"},
+		{"a rule by a query parameter", byQuery, ScriptFailed, "a cookie would come before it"},
+		{"a rule by a cookie", byCookie, ScriptFailed, "a rule matches Cookie already"},
+	} {
+		for _, share := range []int32{0, 20, 100} {
+			_, err := router().Route(context.Background(), parse(t, c.object), sticky(share))
+			var p *Problem
+			if c.reason == "" && err != nil || c.reason != "" && (!errors.As(err, &p) || p.Reason != c.reason || !strings.Contains(p.Error(), c.says)) {
+				t.Errorf("%s at %d%%: got %v, want %s with %q", c.about, share, err, c.reason, c.says)
+			}
+		}
+	}
+	var p *Problem
+	if _, err := router().CanaryIngress(context.Background(), parse(t, webIngress), "", sticky(20)); !errors.As(err, &p) || p.Reason != NoAffinity {
+		t.Errorf("an Ingress: got %v, want NoAffinity", err)
+	}
+}
+
 func TestPrepare(t *testing.T) {
 	r, object := router(), parse(t, webRoute)
 	if err := r.Prepare(context.Background(), object); err != nil {
@@ -323,7 +363,11 @@ func TestRandomEdits(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		r := router()
 		model := parse(t, webRoute)
-		at := stored(t, mustResult(rt, r, model.DeepCopy(), weight(10)))
+		step := weight
+		if rapid.Bool().Draw(rt, "affinity") {
+			step = sticky
+		}
+		at := stored(t, mustResult(rt, r, model.DeepCopy(), step(10)))
 		serial := 0
 		for range rapid.IntRange(1, 6).Draw(rt, "rounds") {
 			for range rapid.IntRange(0, 3).Draw(rt, "edits") {
@@ -332,7 +376,7 @@ func TestRandomEdits(t *testing.T) {
 				edit(model)
 				edit(at)
 			}
-			at = stored(t, mustResult(rt, r, at, weight(int32(rapid.IntRange(0, 100).Draw(rt, "weight")))))
+			at = stored(t, mustResult(rt, r, at, step(int32(rapid.IntRange(0, 100).Draw(rt, "weight")))))
 		}
 		result, err := r.Restore(at)
 		if err != nil || len(result.Conflicts) > 0 {

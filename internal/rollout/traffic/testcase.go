@@ -9,11 +9,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/yaml"
 
+	"redstart.dev/redstart/api/v1alpha1"
 	"redstart.dev/redstart/internal/lua"
 )
 
@@ -125,6 +127,10 @@ func PlanOfRollout(rollout map[string]any) (Plan, error) {
 	}
 	p.Services = Services{Stable: stable, Canary: stable + "-canary"}
 	p.Class, _, _ = unstructured.NestedString(routing, "ingress", "classType")
+	affinity, err := affinityOf(routing, stable)
+	if err != nil {
+		return p, fmt.Errorf("%s.trafficRoutings[0].sessionAffinity.%w", prefix, err)
+	}
 	steps, _, err := unstructured.NestedSlice(strategy, "steps")
 	if err != nil || len(steps) == 0 {
 		return p, fmt.Errorf("%s.steps: expected a list of steps", prefix)
@@ -138,9 +144,30 @@ func PlanOfRollout(rollout map[string]any) (Plan, error) {
 		if err != nil {
 			return p, fmt.Errorf("%s.steps[%d].%w", prefix, i, err)
 		}
+		s.Affinity = affinity
 		p.Steps = append(p.Steps, s)
 	}
 	return p, nil
+}
+
+// affinityOf reads sessionAffinity. In a Rollout that runs, the values of the cookie differ from release to release.
+func affinityOf(routing map[string]any, service string) (*Affinity, error) {
+	in, ok, _ := unstructured.NestedMap(routing, "sessionAffinity")
+	if !ok {
+		return nil, nil
+	}
+	a := &Affinity{Cookie: service + "-version", Stable: "stable", Canary: "canary", MaxAge: int64(v1alpha1.DefaultSessionMaxAge / time.Second)}
+	if name, ok := in["cookieName"].(string); ok {
+		a.Cookie = name
+	}
+	if value, ok := in["maxAge"].(string); ok {
+		d, err := time.ParseDuration(value)
+		if err != nil {
+			return nil, fmt.Errorf("maxAge: %s; expected a duration such as 24h", value)
+		}
+		a.MaxAge = int64(d / time.Second)
+	}
+	return a, nil
 }
 
 func strategyOf(rollout map[string]any) (strategy map[string]any, kind string, err error) {

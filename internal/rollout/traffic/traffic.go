@@ -27,6 +27,16 @@ type Step struct {
 	Matches []any
 	// RequestHeaderModifier is {set, add, remove} as in the Rollout; nil for none.
 	RequestHeaderModifier map[string]any
+	// Affinity keeps clients at one version while the weight splits them; nil if it does not.
+	Affinity *Affinity
+}
+
+// Affinity is a cookie that says at which version a client is.
+type Affinity struct {
+	// Cookie is its name, and Stable and Canary its values, all of letters, digits, - and _.
+	Cookie, Stable, Canary string
+	// MaxAge is how long a client keeps it, in seconds.
+	MaxAge int64
 }
 
 // Services are the names of the Services of both versions.
@@ -46,6 +56,8 @@ const (
 	TooLarge Reason = "TooLarge"
 	// InUse: another Rollout has the object.
 	InUse Reason = "InUse"
+	// NoAffinity: nothing can keep clients of the object at one version.
+	NoAffinity Reason = "NoAffinity"
 	// Damaged: the annotation that keeps the original was removed, or changed and cannot be read.
 	Damaged Reason = "Damaged"
 )
@@ -92,22 +104,23 @@ func (r *Router) Prepare(ctx context.Context, object *unstructured.Unstructured)
 
 // Route returns the object as a step wants it. Its errors are *Problem; the object should then be left as it is.
 func (r *Router) Route(ctx context.Context, object *unstructured.Unstructured, step Step) (Result, error) {
-	script, err := r.Scripts.Custom(object.GetAPIVersion(), object.GetKind())
-	if err != nil {
-		return Result{}, problem(NoScript, object, err)
-	}
 	kept, merged, err := r.original(object)
 	if err != nil {
 		return Result{}, err
 	}
 	original := kept.Original
-	applied, err := run(ctx, script, original, object.GetNamespace(), step, r.Services)
+	applied, err := r.run(ctx, object, original, step)
 	if err != nil {
-		return Result{}, problem(ScriptFailed, object, err)
+		return Result{}, err
 	}
 	if step.asks() && applied.equal(original) {
 		return Result{}, problem(NoRoute, object, fmt.Errorf("the script %s changed nothing for this step: no route leads to the Service %s",
 			ScriptPath(object.GetAPIVersion(), object.GetKind()), r.Services.Stable))
+	}
+	if step.Affinity != nil {
+		if err := r.keepsClients(ctx, object, original, applied, step); err != nil {
+			return Result{}, err
+		}
 	}
 	before := kept.Applied
 	kept.Owner, kept.Applied = r.Owner, applied
@@ -185,6 +198,26 @@ func mentions(value any, service string) bool {
 // asks says whether a step sends anything to the new version.
 func (s Step) asks() bool { return s.Weight != nil && *s.Weight > 0 || len(s.Matches) > 0 }
 
+// splits says whether a step sends some requests without a match to one version and some to the other.
+func (s Step) splits() bool { return s.Weight != nil && *s.Weight > 0 && *s.Weight < 100 }
+
+// keepsClients makes sure that a script does what Affinity asks for, from the first step on and not only at the first
+// that splits the traffic: what keeps clients at a version names the cookie somewhere in the object.
+func (r *Router) keepsClients(ctx context.Context, object *unstructured.Unstructured, original, applied Data, step Step) error {
+	if !step.splits() {
+		half := int32(50)
+		var err error
+		if applied, err = r.run(ctx, object, original, Step{Weight: &half, Affinity: step.Affinity}); err != nil {
+			return err
+		}
+	}
+	if !strings.Contains(textOf(applied.object()), step.Affinity.Cookie) {
+		return problem(NoAffinity, object, fmt.Errorf("the script %s cannot keep a client at one version; remove sessionAffinity, or route an HTTPRoute",
+			ScriptPath(object.GetAPIVersion(), object.GetKind())))
+	}
+	return nil
+}
+
 func problem(reason Reason, object *unstructured.Unstructured, err error) *Problem {
 	return &Problem{Reason: reason, Object: nameOf(object), Message: err.Error(), Err: err}
 }
@@ -203,6 +236,19 @@ func setAnnotation(object *unstructured.Unstructured, key, value string) {
 	}
 	annotations[key] = value
 	object.SetAnnotations(annotations)
+}
+
+// run runs the script for an object. Its errors are *Problem.
+func (r *Router) run(ctx context.Context, object *unstructured.Unstructured, original Data, step Step) (Data, error) {
+	script, err := r.Scripts.Custom(object.GetAPIVersion(), object.GetKind())
+	if err != nil {
+		return Data{}, problem(NoScript, object, err)
+	}
+	applied, err := run(ctx, script, original, object.GetNamespace(), step, r.Services)
+	if err != nil {
+		return Data{}, problem(ScriptFailed, object, err)
+	}
+	return applied, nil
 }
 
 // run runs a script with the contract for objects of any kind.

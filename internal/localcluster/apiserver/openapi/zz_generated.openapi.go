@@ -507,6 +507,7 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.SentinelView{}.OpenAPIModelName():                              schema_redstartdev_redstart_api_v1alpha1_SentinelView(ref),
 		v1alpha1.ServerStatus{}.OpenAPIModelName():                              schema_redstartdev_redstart_api_v1alpha1_ServerStatus(ref),
 		v1alpha1.ServiceSpec{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_ServiceSpec(ref),
+		v1alpha1.SessionAffinity{}.OpenAPIModelName():                           schema_redstartdev_redstart_api_v1alpha1_SessionAffinity(ref),
 		v1alpha1.ShardStatus{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_ShardStatus(ref),
 		v1alpha1.SlotMove{}.OpenAPIModelName():                                  schema_redstartdev_redstart_api_v1alpha1_SlotMove(ref),
 		v1alpha1.SlotRange{}.OpenAPIModelName():                                 schema_redstartdev_redstart_api_v1alpha1_SlotRange(ref),
@@ -27538,6 +27539,34 @@ func schema_redstartdev_redstart_api_v1alpha1_ServiceSpec(ref common.ReferenceCa
 	}
 }
 
+func schema_redstartdev_redstart_api_v1alpha1_SessionAffinity(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "SessionAffinity is a cookie that keeps a client at one version while a release splits the traffic by weights. The weights are then the shares of clients that come without it.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"cookieName": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Name of the cookie, of letters, digits, - and _. Default: SERVICE-version.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"maxAge": {
+						SchemaProps: spec.SchemaProps{
+							Description: "How long a client keeps it, 1s to 720h; the release may end before. Default: 24h.",
+							Ref:         ref(metav1.Duration{}.OpenAPIModelName()),
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			metav1.Duration{}.OpenAPIModelName()},
+	}
+}
+
 func schema_redstartdev_redstart_api_v1alpha1_ShardStatus(ref common.ReferenceCallback) common.OpenAPIDefinition {
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
@@ -27916,12 +27945,18 @@ func schema_redstartdev_redstart_api_v1alpha1_TrafficRouting(ref common.Referenc
 							},
 						},
 					},
+					"sessionAffinity": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Keeps each client at the version that answered it first, by a cookie. Served for an HTTPRoute; a script of your own can do it for other objects. Default: every request goes by the weights.",
+							Ref:         ref(v1alpha1.SessionAffinity{}.OpenAPIModelName()),
+						},
+					},
 				},
 				Required: []string{"service"},
 			},
 		},
 		Dependencies: []string{
-			v1alpha1.GatewayRouting{}.OpenAPIModelName(), v1alpha1.IngressRouting{}.OpenAPIModelName(), v1alpha1.NetworkReference{}.OpenAPIModelName()},
+			v1alpha1.GatewayRouting{}.OpenAPIModelName(), v1alpha1.IngressRouting{}.OpenAPIModelName(), v1alpha1.NetworkReference{}.OpenAPIModelName(), v1alpha1.SessionAffinity{}.OpenAPIModelName()},
 	}
 }
 

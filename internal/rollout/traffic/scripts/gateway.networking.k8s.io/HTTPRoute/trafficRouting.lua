@@ -5,6 +5,11 @@ local matches = obj.matches
 if matches and next(matches) == nil then matches = nil end
 local weighted = obj.canaryWeight >= 0
 
+-- affinity is a cookie that keeps clients at one version while weights split them: by rules for those that have it, and
+-- a header for those that have not. At 0 and 100 there is nothing to keep: everybody is at the same version.
+local affinity = obj.sessionAffinity
+if obj.canaryWeight <= 0 or obj.canaryWeight >= 100 then affinity = nil end
+
 local function copy(value)
   if type(value) ~= "table" then return value end
   local out = {}
@@ -152,6 +157,35 @@ local function joined(rule, match)
   return out
 end
 
+-- carrying is the condition that a request has a cookie, among others that it may have.
+local function carrying(value)
+  return { { type = "RegularExpression", name = "Cookie", value = "^(.*; ?)?" .. affinity.cookieName .. "=" .. value .. "(;.*)?$" } }
+end
+
+-- hand gives clients that come by a backend the cookie.
+local function hand(ref, value)
+  ref.filters = ref.filters or {}
+  local filter
+  for _, item in ipairs(ref.filters) do
+    if item.type == "ResponseHeaderModifier" then filter = item end
+  end
+  if not filter then
+    filter = { type = "ResponseHeaderModifier", responseHeaderModifier = {} }
+    table.insert(ref.filters, filter)
+  end
+  local have = filter.responseHeaderModifier
+  have.add = have.add or {}
+  for _, item in ipairs(have.add) do
+    if item.name:lower() == "set-cookie" then
+      error("a backend sets the header Set-Cookie already, and has one change for each header: sessionAffinity cannot set its cookie", 0)
+    end
+  end
+  table.insert(have.add, {
+    name = "Set-Cookie",
+    value = affinity.cookieName .. "=" .. value .. "; Path=/; Max-Age=" .. affinity.maxAge .. "; HttpOnly; SameSite=Lax",
+  })
+end
+
 local function leads(rule)
   for _, ref in ipairs(rule.backendRefs or {}) do
     if canaryOf(ref) then return true end
@@ -163,7 +197,15 @@ end
 local function matched(rule)
   local conditions = {}
   for _, match in ipairs(matches or {}) do
-    for _, new in ipairs(joined(rule, match)) do table.insert(conditions, new) end
+    for _, new in ipairs(joined(rule, match)) do
+      table.insert(conditions, new)
+      if affinity and not (match.headers and next(match.headers)) then
+        -- A condition on a header counts more than others: what the step matches must come before the cookie too.
+        local also = copy(new)
+        also.headers = add(also.headers or {}, { { type = "RegularExpression", name = "Cookie", value = ".*" } }, true)
+        table.insert(conditions, also)
+      end
+    end
   end
   if #conditions == 0 then return nil end
   local new = copy(rule)
@@ -180,12 +222,64 @@ local function matched(rule)
   return new
 end
 
-local found, rules = false, {}
+-- kept is the rule for clients that have been at a version.
+local function kept(rule, value, canaryToo)
+  local new = copy(rule)
+  new.name = nil
+  new.matches = joined(rule, { headers = carrying(value) })
+  for i, ref in ipairs(rule.backendRefs) do
+    local canary = canaryOf(ref)
+    if canary and canaryToo then
+      canary.weight = ref.weight
+      if not matches then modify(canary) end
+      new.backendRefs[i] = canary
+    end
+  end
+  return new
+end
+
+local function size(list)
+  local n = 0
+  for _ in ipairs(list or {}) do n = n + 1 end
+  return n
+end
+
+-- overtaken says whether a rule to somewhere else would come after the cookie although it came before the rule.
+local function overtaken(rule, other)
+  local function list(r)
+    if r.matches and next(r.matches) then return r.matches end
+    return { {} }
+  end
+  for _, a in ipairs(list(rule)) do
+    for _, b in ipairs(list(other)) do
+      local p, q = a.path or {}, b.path or {}
+      local same = (p.type or "PathPrefix") == (q.type or "PathPrefix") and (p.value or "/") == (q.value or "/") and a.method == b.method
+      if same and size(a.headers) == size(b.headers) and size(b.queryParams) > size(a.queryParams) then return true end
+    end
+  end
+  return false
+end
+
+if affinity then
+  for _, rule in ipairs(spec.rules or {}) do
+    for _, other in ipairs(spec.rules or {}) do
+      if leads(rule) and not leads(other) and overtaken(rule, other) then
+        error("a rule for the same path chooses by a query parameter, and a cookie would come before it: let it match a header, or remove sessionAffinity", 0)
+      end
+    end
+  end
+end
+
+local found, rules, keepers = false, {}, {}
 for _, rule in ipairs(spec.rules or {}) do
   if leads(rule) then
     found = true
     local new = matched(rule)
     if new then table.insert(rules, new) end
+    if affinity then
+      table.insert(keepers, kept(rule, affinity.canary, true))
+      table.insert(keepers, kept(rule, affinity.stable, false))
+    end
     if weighted then
       rule.backendRefs = split(rule.backendRefs, weightOf, function(ref)
         local canary = canaryOf(ref)
@@ -193,9 +287,17 @@ for _, rule in ipairs(spec.rules or {}) do
         return canary
       end)
     end
+    if affinity then
+      for _, ref in ipairs(rule.backendRefs) do
+        if canaryOf(ref) then hand(ref, affinity.stable) end
+        if ref.name == obj.canaryService then hand(ref, affinity.canary) end
+      end
+    end
   end
   table.insert(rules, rule)
 end
 if not found then error("no rule of the HTTPRoute leads to the Service " .. obj.stableService, 0) end
+-- They come last, so that of rules with as many conditions those that were there before come first.
+for _, rule in ipairs(keepers) do table.insert(rules, rule) end
 spec.rules = rules
 return obj.data
