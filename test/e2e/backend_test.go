@@ -37,6 +37,8 @@ const (
 	needNodes need = "nodes to power off"
 	// needPartition: networks that can be cut.
 	needPartition need = "networks to cut"
+	// needGateway: a gateway that is not ours, and a Prometheus.
+	needGateway need = "images of Traefik and Prometheus"
 	// needDisks: the files of a member's volume.
 	needDisks need = "files of volumes"
 )

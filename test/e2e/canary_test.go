@@ -70,7 +70,7 @@ func TestCanary(t *testing.T) {
 	r.all("v1")
 
 	// The same files as a blue-green release: a second set beside the first one, and then all traffic at once.
-	r.blueGreen()
+	r.strategy(blueGreenIn(1))
 	r.run("redstart apply -f examples/canary/v2")
 	r.waitStep(1)
 	r.none("v2")
@@ -80,11 +80,13 @@ func TestCanary(t *testing.T) {
 	stop()
 }
 
-// canary is the example in a cluster of its own.
+// canary is the example in a cluster, or a namespace, of its own.
 type canary struct {
 	t *testing.T
 	*cluster
+	namespace    string
 	url, workDir string
+	env          []string          // of the commands
 	blocks       map[string]string // the commands of the page, by name
 	http         *http.Client
 }
@@ -97,13 +99,12 @@ func startCanary(t *testing.T) *canary {
 		t.Fatal(err)
 	}
 	port := freePort(t)
+	state := filepath.Join(dir, "state")
 	r := &canary{
-		t: t, cluster: embeddedIn(bin, filepath.Join(dir, "state")), url: "http://127.0.0.1:" + port, workDir: dir,
-		blocks: canaryBlocks(t), http: newVisitor(t),
+		t: t, cluster: embeddedIn(bin, state), namespace: "default", url: "http://127.0.0.1:" + port, workDir: dir,
+		env: []string{"REDSTART_STATE_DIR=" + state}, blocks: pageBlocks(t, "canary", "sh"), http: newVisitor(t),
 	}
-	if err := os.CopyFS(filepath.Join(dir, "examples", "canary"), os.DirFS(filepath.Join("..", "..", "examples", "canary"))); err != nil {
-		t.Fatal(err)
-	}
+	r.copyExample()
 	r.edit("route.yaml", "port: 8000", "port: "+port) // 8000 may be taken on this machine
 	// The embedded gateway follows a change at once.
 	r.edit("rollout.yaml", "- service: frontend", "- service: frontend\n          gracePeriodSeconds: 1")
@@ -127,6 +128,14 @@ func startCanary(t *testing.T) *canary {
 	return r
 }
 
+func (r *canary) copyExample() {
+	r.t.Helper()
+	example := filepath.Join("examples", "canary")
+	if err := os.CopyFS(filepath.Join(r.workDir, example), os.DirFS(filepath.Join("..", "..", example))); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 // edit changes the test's copy of a file of the example.
 func (r *canary) edit(file, from, to string) {
 	r.t.Helper()
@@ -143,16 +152,16 @@ func (r *canary) edit(file, from, to string) {
 	}
 }
 
-// canaryBlocks are the sh blocks of docs/rollouts.md that are marked <!-- canary: NAME -->.
-func canaryBlocks(t *testing.T) map[string]string {
+// pageBlocks are the blocks of docs/rollouts.md, of a language, that are marked <!-- MARK: NAME -->, by name.
+func pageBlocks(t *testing.T, mark, language string) map[string]string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "rollouts.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	blocks := map[string]string{}
-	for _, rest := range strings.Split(string(text), "<!-- canary: ")[1:] {
-		name, rest, _ := strings.Cut(rest, " -->\n```sh\n")
+	for _, rest := range strings.Split(string(text), "<!-- "+mark+": ")[1:] {
+		name, rest, _ := strings.Cut(rest, " -->\n```"+language+"\n")
 		blocks[name], _, _ = strings.Cut(rest, "\n```")
 	}
 	return blocks
@@ -174,7 +183,7 @@ func (r *canary) run(commands string) string {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-euc", commands)
 	cmd.Dir, cmd.WaitDelay = r.workDir, 5*time.Second
-	cmd.Env = append(os.Environ(), "REDSTART_STATE_DIR="+filepath.Dir(r.kubeconfig()), "PATH="+filepath.Dir(r.binary)+string(os.PathListSeparator)+os.Getenv("PATH"))
+	cmd.Env = append(append(os.Environ(), r.env...), "PATH="+filepath.Dir(r.binary)+string(os.PathListSeparator)+os.Getenv("PATH"))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		r.t.Fatalf("%s: %v\n%s", commands, err, out)
@@ -186,9 +195,9 @@ func (r *canary) run(commands string) string {
 func (r *canary) wait(what string, ok func(*v1alpha1.RolloutStatus) bool) {
 	r.t.Helper()
 	start := time.Now()
-	eventually(r.t, 2*time.Minute, what, func(ctx context.Context) bool {
+	eventually(r.t, 4*time.Minute, what, func(ctx context.Context) bool {
 		ro := &v1alpha1.Rollout{}
-		return r.Get(ctx, client.ObjectKey{Namespace: "default", Name: "frontend"}, ro) == nil && ro.Status.ObservedGeneration == ro.Generation && ok(&ro.Status)
+		return r.Get(ctx, r.key(), ro) == nil && ro.Status.ObservedGeneration == ro.Generation && ok(&ro.Status)
 	})
 	r.t.Logf("%s after %s", what, time.Since(start).Round(100*time.Millisecond))
 }
@@ -205,17 +214,26 @@ func (r *canary) waitPhase(phase v1alpha1.RolloutPhase) {
 	r.wait("the Rollout is "+string(phase), func(st *v1alpha1.RolloutStatus) bool { return st.Phase == phase && st.PendingRevision == "" })
 }
 
-// blueGreen gives the Rollout another strategy.
-func (r *canary) blueGreen() {
-	r.t.Helper()
-	strategy := `
+// key is that of all that is called frontend: the Rollout, its Deployment, Service and HTTPRoute.
+func (r *canary) key() client.ObjectKey {
+	return client.ObjectKey{Namespace: r.namespace, Name: "frontend"}
+}
+
+// blueGreenIn is a blue-green release that waits once, with the time that the gateway may take to follow.
+func blueGreenIn(grace int) string {
+	return fmt.Sprintf(`
 blueGreen:
-  steps: [{traffic: 0%, pause: {}}, {traffic: 100%}]
+  steps: [{traffic: 0%%, pause: {}}, {traffic: 100%%}]
   scaleDownDelay: 1s
-  trafficRoutings: [{service: frontend, gracePeriodSeconds: 1, gateway: {httpRouteName: frontend}}]`
+  trafficRoutings: [{service: frontend, gracePeriodSeconds: %d, gateway: {httpRouteName: frontend}}]`, grace)
+}
+
+// strategy gives the Rollout another strategy.
+func (r *canary) strategy(strategy string) {
+	r.t.Helper()
 	eventually(r.t, time.Minute, "the strategy to be changed", func(ctx context.Context) bool {
 		ro := &v1alpha1.Rollout{}
-		if r.Get(ctx, client.ObjectKey{Namespace: "default", Name: "frontend"}, ro) != nil {
+		if r.Get(ctx, r.key(), ro) != nil {
 			return false
 		}
 		ro.Spec.Strategy = v1alpha1.RolloutStrategy{}

@@ -68,7 +68,7 @@ func (k *kubernetes) has(n need) bool {
 	if n == needKubernetes {
 		return true
 	}
-	return k.lab != "" && slices.Contains([]need{needProcesses, needNodes, needPartition, needDisks}, n)
+	return k.lab != "" && slices.Contains([]need{needProcesses, needNodes, needPartition, needDisks, needGateway}, n)
 }
 
 // process finds a process of a pod of the lab among those of this machine: by its control group, which has the pod's UID, and
@@ -115,7 +115,11 @@ func (k *kubernetes) volume(ctx context.Context, c client.Client, namespace, cla
 
 // control runs a command of kubelab.
 func (k *kubernetes) control(args ...string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	limit := 5 * time.Minute
+	if args[0] == "gateway" {
+		limit = 40 * time.Minute // it may have to be built
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	if out, err := exec.CommandContext(ctx, k.lab, args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("kubelab %s: %w: %s", strings.Join(args, " "), err, out)

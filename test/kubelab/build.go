@@ -58,16 +58,17 @@ type built struct {
 	name    string
 	links   []string // other names of the program
 	ldflags string
+	minutes int // that building it takes on two cores, about
 }
 
 func builtModules() []built {
 	return []built{
 		{
-			module: "kube", pkg: ".", name: "kubernetes", ldflags: kubernetesLdflags(),
+			module: "kube", pkg: ".", name: "kubernetes", ldflags: kubernetesLdflags(), minutes: 15,
 			links: []string{"kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubectl", "kubelet"},
 		},
-		{module: "etcd", pkg: ".", name: "etcd"},
-		{module: "coredns", pkg: ".", name: "coredns"},
+		{module: "etcd", pkg: ".", name: "etcd", minutes: 1},
+		{module: "coredns", pkg: ".", name: "coredns", minutes: 1},
 	}
 }
 
@@ -112,8 +113,11 @@ func (l *lab) buildPrograms(ctx context.Context) error {
 
 func (l *lab) build(ctx context.Context, m built) (string, error) {
 	dir := filepath.Join(l.source, "modules", m.module)
-	key, err := keyOf([]string{filepath.Join(dir, "go.mod"), filepath.Join(dir, "go.sum"), filepath.Join(dir, "main.go")},
-		m.ldflags, runtime.Version(), runtime.GOARCH)
+	files := []string{filepath.Join(dir, "go.mod"), filepath.Join(dir, "go.sum")}
+	if main := filepath.Join(dir, "main.go"); exists(main) {
+		files = append(files, main)
+	}
+	key, err := keyOf(files, m.ldflags, runtime.Version(), runtime.GOARCH)
 	if err != nil {
 		return "", err
 	}
@@ -121,7 +125,7 @@ func (l *lab) build(ctx context.Context, m built) (string, error) {
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
-	say("building %s, which is not in the cache: some 15 minutes on two cores for Kubernetes, one for the others", m.name)
+	say("building %s, which is not in the cache: some %d minutes on two cores", m.name, m.minutes)
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w"+m.ldflags, "-o", path+".new", m.pkg)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off")

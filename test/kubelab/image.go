@@ -114,19 +114,13 @@ func redisImage(ctx context.Context) (image, error) {
 			"/etc/nsswitch.conf": "hosts: files dns\n",
 		},
 	}
-	programs := []string{"redis-server", "redis-cli", "busybox"}
-	for _, name := range programs {
+	for _, name := range []string{"redis-server", "redis-cli", "busybox"} {
 		found, err := exec.LookPath(name)
 		if err != nil {
 			return image{}, fmt.Errorf("find %s: %w", name, err)
 		}
-		libraries, err := librariesOf(ctx, found)
-		if err != nil {
+		if err := img.add(ctx, "/usr/bin/"+name, found); err != nil {
 			return image{}, err
-		}
-		img.files["/usr/bin/"+name] = found
-		for _, lib := range libraries {
-			img.files[lib] = lib
 		}
 	}
 	img.links["/usr/bin/redis-sentinel"] = "redis-server"
@@ -141,6 +135,19 @@ func redisImage(ctx context.Context) (image, error) {
 	}
 	img.links["/bin"] = "usr/bin"
 	return img, nil
+}
+
+// add puts a program into an image, with the libraries that it needs.
+func (img *image) add(ctx context.Context, name, program string) error {
+	libraries, err := librariesOf(ctx, program)
+	if err != nil {
+		return err
+	}
+	img.files[name] = program
+	for _, lib := range libraries {
+		img.files[lib] = lib
+	}
+	return nil
 }
 
 var libraryPath = regexp.MustCompile(`/[^ ]+\.so[^ ]*`)

@@ -127,3 +127,15 @@ func TestLayer(t *testing.T) {
 		}
 	}
 }
+
+// TestTraefikVersion compares the version that Traefik is told with that of the module.
+func TestTraefikVersion(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join("modules", traefik.module, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, version, _ := strings.Cut(traefik.ldflags, "version.Version=")
+	if version == "" || !strings.Contains(string(b), "github.com/traefik/traefik/v3 v"+version+" ") {
+		t.Errorf("Traefik is told that it is %q, which its go.mod does not have", version)
+	}
+}

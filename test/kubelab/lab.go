@@ -210,6 +210,11 @@ func (l *lab) images(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return l.give(ctx, archives)
+}
+
+// give imports the images of some archives into all nodes that are on.
+func (l *lab) give(ctx context.Context, archives []string) error {
 	for _, i := range l.nodes() {
 		pid := l.processOf(nodeName(i))
 		if pid == 0 {

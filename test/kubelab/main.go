@@ -28,6 +28,7 @@ Usage, inside the repository:
                                  (host stands for this machine; it replaces an earlier partition)
   kubelab heal                   End the partition
   kubelab images                 Build redstart anew and import it into the nodes
+  kubelab gateway                Install the Gateway API, and give the nodes images of Traefik and Prometheus
   kubelab kubeconfig             Print the path of the kubeconfig
 `
 
@@ -98,6 +99,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return l.heal(ctx)
 	case command == "images" && len(rest) == 0:
 		return l.images(ctx)
+	case command == "gateway" && len(rest) == 0:
+		return l.gateway(ctx)
 	}
 	return fmt.Errorf("%w: kubelab %s; kubelab help lists the commands", errUsage, strings.Join(args, " "))
 }
