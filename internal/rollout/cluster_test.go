@@ -321,6 +321,17 @@ strategy:
 		return front.Annotations["share"]
 	}
 
+	letGo := func(when string) {
+		t.Helper()
+		svc := &corev1.Service{}
+		if err := c.get("web", svc); err != nil {
+			t.Fatal(err)
+		}
+		if len(svc.Spec.Selector) != 1 || svc.Annotations[v1alpha1.AnnotationHeldBy] != "" {
+			t.Errorf("%s the Service selects %v, annotations %v; want it as it was written", when, svc.Spec.Selector, svc.Annotations)
+		}
+	}
+
 	d := deployment("web", 3)
 	c.version(d, func() *corev1.PodTemplateSpec { return &d.Spec.Template }, "v2")
 	c.phase("web", v1alpha1.RolloutPaused, 1)
@@ -343,6 +354,7 @@ strategy:
 	if n := visitor.v2.Load(); n > 0 {
 		t.Errorf("the Service of the old version sent %d requests to the new one", n)
 	}
+	letGo("after the abort")
 
 	c.command("web", "retry")
 	c.phase("web", v1alpha1.RolloutPaused, 1)
@@ -351,6 +363,7 @@ strategy:
 	if n := c.versions("web"); n["v1"] != 0 || n["v2"] != 3 || share() != "" {
 		t.Errorf("after the release: %v and share %q, want 3 new pods, and the route as it was", n, share())
 	}
+	letGo("after the release")
 
 	// A version that does not start is given up by itself.
 	c.version(d, func() *corev1.PodTemplateSpec { return &d.Spec.Template }, "broken")
@@ -378,6 +391,7 @@ strategy:
 	if n := c.versions("web"); n["v2"] != 3 || n["v3"] != 0 || share() != "" {
 		t.Errorf("after the Rollout was deleted: %v and share %q, want 3 pods of v2", n, share())
 	}
+	letGo("after the Rollout was deleted")
 	visitor.stop()
 	if n := visitor.failed.Load(); n > 0 {
 		t.Errorf("%d of %d requests failed, the last: %v", n, n+visitor.v1.Load()+visitor.v2.Load(), visitor.lastError.Load())

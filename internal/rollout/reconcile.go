@@ -190,7 +190,7 @@ func (r *reconciler) apply(ctx context.Context, ro *v1alpha1.Rollout, w workload
 			return err
 		}
 	}
-	if err := r.applyServices(ctx, ro, d); err != nil {
+	if err := r.applyServices(ctx, ro, o, d); err != nil {
 		return err
 	}
 	if err := r.applyRoutes(ctx, ro, d); err != nil {

@@ -20,8 +20,13 @@ import (
 const pinLabel = appsv1.DefaultDeploymentUniqueLabelKey
 
 // applyServices pins the Services of the workload to the stable version, and makes those of the new one; or undoes both.
-func (r *reconciler) applyServices(ctx context.Context, ro *v1alpha1.Rollout, d machine.Desired) error {
-	for _, t := range ro.Status.TrafficRoutings {
+// The decision that ends a release forgets its routings, of which o still knows.
+func (r *reconciler) applyServices(ctx context.Context, ro *v1alpha1.Rollout, o machine.Observation, d machine.Desired) error {
+	routings := ro.Status.TrafficRoutings
+	if len(routings) == 0 {
+		routings = o.Status.TrafficRoutings
+	}
+	for _, t := range routings {
 		svc := &corev1.Service{}
 		err := r.live.Get(ctx, client.ObjectKey{Namespace: ro.Namespace, Name: t.Service}, svc)
 		if apierrors.IsNotFound(err) {

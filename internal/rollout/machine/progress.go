@@ -204,7 +204,7 @@ func (m *machine) promote() {
 			m.st.StablePodHash = m.Workload.ServingHash
 			next(v1alpha1.StepRestoring)
 		}
-	case v1alpha1.StepRestoring: // the Services select all pods again; endpoints follow within the grace period
+	case v1alpha1.StepRestoring: // the Services select the new pods of the workload; endpoints follow within the grace period
 		if !m.routed() {
 			next(v1alpha1.StepCleaning)
 		} else if m.since() >= m.grace() {

@@ -156,8 +156,11 @@ func always(w *world, d Decision) error {
 			return fmt.Errorf("%d %% go back to %d of %d pods", 100-r.Weight, stable, w.size)
 		}
 	}
-	if x.Extra != nil && *x.Extra > 0 && !x.Pinned && st.Phase != v1alpha1.RolloutPromoting {
+	if x.Extra != nil && *x.Extra > 0 && !x.Pinned && st.StepState != v1alpha1.StepReplacing {
 		return fmt.Errorf("there are new pods, and the Services do not keep them out")
+	}
+	if o.Extra.Exists && x.Extra == nil && !x.Pinned {
+		return fmt.Errorf("new pods go while Services lead to them")
 	}
 	if !w.pinned() && x.Extra != nil && !o.Extra.Exists {
 		return fmt.Errorf("new pods begin before the Services keep them out")

@@ -144,11 +144,13 @@ func (m *machine) wantPromotion(d *Desired) {
 			m.st.PendingRevision = m.Workload.Template
 		}
 	case v1alpha1.StepRestoring:
-		d.Route, d.Pinned = all, false
+		// The pods that took the place of the old ones are the stable ones now: the Services leave the extra pods before the
+		// routes come back to them, and long before those pods go.
+		d.Route = all
 	case v1alpha1.StepDraining:
-		d.Route, d.Pinned = &Route{Restored: true}, false
+		d.Route = &Route{Restored: true}
 	default:
-		d.Route, d.Pinned, d.CanaryService, d.Extra = &Route{Restored: true}, false, false, nil
+		d.Route, d.CanaryService, d.Extra = &Route{Restored: true}, false, nil
 	}
 	if m.st.StepState != v1alpha1.StepReplacing && m.pastReturn() {
 		d.Template = ""
