@@ -108,10 +108,11 @@ func startForeignWriter(t *testing.T, name string, command []string, address, pa
 	return w
 }
 
-// foreignResult is what a client in another language says in the end. Failed are the writes whose error its own retries did not hide.
+// foreignResult is what a client in another language says in the end. Failed are the writes whose error its own retries did not hide,
+// Stumbled those that ended in an error of its own making.
 type foreignResult struct {
-	Acked, Failed, Lost int
-	Error               string
+	Acked, Failed, Stumbled, Lost int
+	Error                         string
 }
 
 // stop ends the writing, and checks that no error reached the application.
@@ -122,7 +123,7 @@ func (w *foreignWriter) stop(t *testing.T) (told foreignResult) {
 	if jsonErr := json.Unmarshal([]byte(line), &told); jsonErr != nil {
 		t.Fatalf("%s: %v, %v\n%s", w.name, err, jsonErr, w.errs.String())
 	}
-	t.Logf("%s: %d writes acknowledged, %d lost, %d failed %s", w.name, told.Acked, told.Lost, told.Failed, told.Error)
+	t.Logf("%s: %d writes acknowledged, %d lost, %d failed %s, %d ended in an error of the client's own", w.name, told.Acked, told.Lost, told.Failed, told.Error, told.Stumbled)
 	if told.Acked == 0 || told.Failed > 0 {
 		t.Errorf("%s: %d writes acknowledged, %d failed: %s", w.name, told.Acked, told.Failed, told.Error)
 	}

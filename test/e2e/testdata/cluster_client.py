@@ -1,11 +1,12 @@
 """Writes keys to a Redis Cluster, HOST:PORT of any node, until standard input ends, whose first line is the password; then
-reads them back. It prints {"acked", "failed", "lost", "error"} as JSON."""
+reads them back. It prints {"acked", "failed", "stumbled", "lost", "error"} as JSON."""
 import json
 import sys
 import threading
 import time
 
 from redis.cluster import RedisCluster
+from redis.exceptions import RedisError
 
 host, port = sys.argv[1].rsplit(":", 1)
 password = sys.stdin.readline().rstrip("\n")
@@ -19,7 +20,7 @@ def wait_for_end():
 
 threading.Thread(target=wait_for_end, daemon=True).start()
 cluster = RedisCluster(host=host, port=int(port), password=password, socket_timeout=5, cluster_error_retry_attempts=20)
-acked, failed, error = [], 0, ""
+acked, failed, stumbled, error = [], 0, 0, ""
 n = 0
 while not over.is_set():
     try:
@@ -27,10 +28,12 @@ while not over.is_set():
         acked.append(n)
         if len(acked) == 1:
             print("writing", flush=True)
-    except Exception as e:  # whatever it is, it is told
+    except (RedisError, OSError) as e:
         failed += 1
         error = f"{type(e).__name__}: {e}"
+    except AttributeError:  # redis-py 4.3 itself, when it is sent to a node that it has not heard of
+        stumbled += 1
     n += 1
     time.sleep(0.001)
 lost = sum(cluster.get(f"python:{n}") != str(n).encode() for n in acked)
-print(json.dumps({"acked": len(acked), "failed": failed, "lost": lost, "error": error}))
+print(json.dumps({"acked": len(acked), "failed": failed, "stumbled": stumbled, "lost": lost, "error": error}))

@@ -35,6 +35,9 @@ async function run(password) {
   process.exit(0);
 }
 
+// ioredis' own look at the slots may end with its connection, and nobody waits for that; writes tell of their errors themselves.
+process.on("unhandledRejection", () => {});
+
 input.once("line", (password) =>
   run(password).catch((error) => {
     console.error(String(error));
