@@ -246,7 +246,7 @@ func (in *instance) startMigration() {
 }
 
 // TestClusterClients lets redis-cli judge a cluster of ours, and clients in other languages write to it while a shard comes, a
-// master hands over, a shard goes, and a master dies: none sees an error.
+// master hands over, a shard goes, and a master dies.
 func TestClusterClients(t *testing.T) {
 	beyondCore(t)
 	c := theCluster(t)
@@ -273,7 +273,7 @@ func TestClusterClients(t *testing.T) {
 	if !c.has(needProcesses) {
 		return
 	}
-	// A master that dies may lose what it acknowledged last, which its replica has not; the clients still see no error.
+	// A master that dies may lose what it acknowledged last, which its replica has not; the clients still see hardly an error.
 	for i, command := range clients {
 		writers[i] = startForeignWriter(t, writers[i].name, command, in.service(in.name, v1alpha1.PortRedis), in.password)
 	}
