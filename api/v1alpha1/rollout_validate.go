@@ -225,19 +225,24 @@ func (t *TrafficRouting) validate(path *field.Path) field.ErrorList {
 }
 
 func validateChecks(checks []AnalysisCheck, path *field.Path) field.ErrorList {
+	return validateNamed(checks, maxChecks, path, func(c *AnalysisCheck) string { return c.Name }, (*AnalysisCheck).validate)
+}
+
+// validateNamed checks a list whose items have names of their own, and each item.
+func validateNamed[T any](items []T, most int, path *field.Path, name func(*T) string, validate func(*T, *field.Path) field.ErrorList) field.ErrorList {
 	var errs field.ErrorList
-	if len(checks) > maxChecks {
-		errs = append(errs, field.TooMany(path, len(checks), maxChecks))
+	if len(items) > most {
+		errs = append(errs, field.TooMany(path, len(items), most))
 	}
 	seen := map[string]bool{}
-	for i := range checks {
-		c, at := &checks[i], path.Index(i)
-		errs = append(errs, messages(validation.IsDNS1035Label(c.Name), c.Name, at.Child("name"))...)
-		if seen[c.Name] {
-			errs = append(errs, field.Duplicate(at.Child("name"), c.Name))
+	for i := range items {
+		n, at := name(&items[i]), path.Index(i)
+		errs = append(errs, messages(validation.IsDNS1035Label(n), n, at.Child("name"))...)
+		if seen[n] {
+			errs = append(errs, field.Duplicate(at.Child("name"), n))
 		}
-		seen[c.Name] = true
-		errs = append(errs, c.validate(at)...)
+		seen[n] = true
+		errs = append(errs, validate(&items[i], at)...)
 	}
 	return errs
 }
@@ -280,21 +285,7 @@ func (c *AnalysisCheck) validate(path *field.Path) field.ErrorList {
 }
 
 func validateNotifications(webhooks []RolloutNotification, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	if len(webhooks) > maxWebhooks {
-		errs = append(errs, field.TooMany(path, len(webhooks), maxWebhooks))
-	}
-	seen := map[string]bool{}
-	for i := range webhooks {
-		n, at := &webhooks[i], path.Index(i)
-		errs = append(errs, messages(validation.IsDNS1035Label(n.Name), n.Name, at.Child("name"))...)
-		if seen[n.Name] {
-			errs = append(errs, field.Duplicate(at.Child("name"), n.Name))
-		}
-		seen[n.Name] = true
-		errs = append(errs, n.validate(at)...)
-	}
-	return errs
+	return validateNamed(webhooks, maxWebhooks, path, func(n *RolloutNotification) string { return n.Name }, (*RolloutNotification).validate)
 }
 
 func (n *RolloutNotification) validate(path *field.Path) field.ErrorList {
