@@ -12,16 +12,29 @@ import (
 	"time"
 )
 
-// TestCrash kills "redstart up" itself: no process may outlive it, and the next start goes on with the data.
-func TestCrash(t *testing.T) {
-	onlyEmbedded(t)
+// ownCluster is a cluster on this machine with a state directory of its own, which runs nothing yet.
+func ownCluster(t *testing.T) (c *cluster, state string) {
+	t.Helper()
 	dir := t.TempDir()
 	bin, err := redstartBinary(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	state := filepath.Join(dir, "state")
-	c := embeddedIn(bin, state)
+	state = filepath.Join(dir, "state")
+	return embeddedIn(bin, state), state
+}
+
+// killUp kills "redstart up" and waits until no process of its cluster is left.
+func killUp(t *testing.T, state string) {
+	t.Helper()
+	signalPID(t, upPID(t, state), syscall.SIGKILL)
+	eventually(t, 30*time.Second, "all processes to be gone", func(context.Context) bool { return len(processesOf(t, state)) == 0 })
+}
+
+// TestCrash kills "redstart up" itself: no process may outlive it, and the next start goes on with the data.
+func TestCrash(t *testing.T) {
+	onlyEmbedded(t)
+	c, state := ownCluster(t)
 	example := guestbookOnFreePort(t)
 	up := func() {
 		t.Helper()
@@ -52,8 +65,7 @@ func TestCrash(t *testing.T) {
 	if len(running) < 8 {
 		t.Fatalf("only %d processes of this cluster were found: %v", len(running), running)
 	}
-	signalPID(t, upPID(t, state), syscall.SIGKILL)
-	eventually(t, 30*time.Second, "all processes to be gone", func(context.Context) bool { return len(processesOf(t, state)) == 0 })
+	killUp(t, state)
 
 	start := time.Now()
 	up()
@@ -74,13 +86,7 @@ func TestCrash(t *testing.T) {
 // next one finishes it, with all data.
 func TestCrashWhileSlotsMove(t *testing.T) {
 	onlyEmbedded(t)
-	dir := t.TempDir()
-	bin, err := redstartBinary(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	state := filepath.Join(dir, "state")
-	c := embeddedIn(bin, state)
+	c, state := ownCluster(t)
 	up := func(args ...string) {
 		t.Helper()
 		if out, err := c.redstart(append([]string{"up", "-d"}, args...)...); err != nil {
@@ -101,8 +107,7 @@ func TestCrashWhileSlotsMove(t *testing.T) {
 	fill(t, in.writes(), scaleKeys)
 	// One second is what appendfsync everysec may lose with the machine; the processes alone lose nothing that a server wrote.
 	in.startMigration()
-	signalPID(t, upPID(t, state), syscall.SIGKILL)
-	eventually(t, 30*time.Second, "all processes to be gone", func(context.Context) bool { return len(processesOf(t, state)) == 0 })
+	killUp(t, state)
 	up()
 	in.waitReady()
 	if shards := len(in.redis(context.Background()).Status.Shards); shards != 4 {
@@ -115,13 +120,7 @@ func TestCrashWhileSlotsMove(t *testing.T) {
 // TestFootprint prints what "redstart up" itself needs with the example running; docs/benchmarks.md quotes it.
 func TestFootprint(t *testing.T) {
 	onlyEmbedded(t)
-	dir := t.TempDir()
-	bin, err := redstartBinary(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	state := filepath.Join(dir, "state")
-	c := embeddedIn(bin, state)
+	c, state := ownCluster(t)
 	example := guestbookOnFreePort(t)
 	start := time.Now()
 	if out, err := c.redstart("up", "-d", "-f", example); err != nil {
@@ -133,7 +132,7 @@ func TestFootprint(t *testing.T) {
 			t.Errorf("redstart down: %v\n%s", err, out)
 		}
 	})
-	info, err := os.Stat(bin)
+	info, err := os.Stat(c.binary)
 	if err != nil {
 		t.Fatal(err)
 	}
