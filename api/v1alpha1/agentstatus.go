@@ -5,6 +5,9 @@ type AgentStatus struct {
 	// Name of the pod and Boot, a random ID of this run of the agent: a pod that comes back has another one.
 	Name string `json:"name"`
 	Boot string `json:"boot"`
+	// ClockNS is the clock of that run when it answered, in nanoseconds. It means something to that run alone: who gives it the
+	// Lease after this answer says so, and the run knows since when it holds.
+	ClockNS int64 `json:"clockNanoseconds,omitempty"`
 	// Role is the role that the authority gave this member, empty while it is not known.
 	Role Role `json:"role,omitempty"`
 	// Fenced: the server refuses writes because the agent made it so.

@@ -47,6 +47,8 @@ const (
 	AnnotationLastHolder = "redstart.dev/last-holder"
 	// AnnotationHandoverFrom on the Lease is the pod that handed over to the holder; the next one who takes it takes it off.
 	AnnotationHandoverFrom = "redstart.dev/handover-from"
+	// AnnotationBequeathedBy on the Lease is the pod whose server died, and which gave the Lease to the holder for that.
+	AnnotationBequeathedBy = "redstart.dev/bequeathed-by"
 	// AnnotationReason on the Lease is why its last holder handed over or released it, for people.
 	AnnotationReason = "redstart.dev/reason"
 )

@@ -113,6 +113,8 @@ func (m *member) do(ctx context.Context, a plan.Action) error {
 		return m.remember(a.Term)
 	case plan.HandOver:
 		return m.handOver(ctx, a)
+	case plan.Bequeath:
+		return m.bequeath(ctx, a)
 	case plan.Stop:
 		return errStop
 	case plan.Poll:

@@ -281,7 +281,7 @@ func (w *leaseWatch) observed(now, duration time.Duration) plan.Lease {
 	defer w.mu.Unlock()
 	l := plan.Lease{
 		Known: w.known, Holder: w.lease.Holder, Boot: w.lease.Boot, LastHolder: w.lease.LastHolder, Term: w.lease.Term,
-		Members: w.lease.Members, Duration: w.lease.Duration, ResourceVersion: w.lease.ResourceVersion,
+		Members: w.lease.Members, Duration: w.lease.Duration, ResourceVersion: w.lease.ResourceVersion, From: w.lease.From,
 		ChangedAt: w.changedAt, RenewedAt: w.renewedAt,
 		APIReachable: w.okAt > 0 && now-w.okAt < plan.APITimeout(duration),
 	}

@@ -78,9 +78,10 @@ type Lease struct {
 	Term         int64
 	Members      int32
 	Duration     time.Duration
-	// HandoverFrom is the pod that handed over to the holder, empty when it took the Lease itself. Reason is why the last
-	// holder handed over or released it.
-	HandoverFrom, Reason string
+	// From is the pod that gave the Lease to the holder, empty when that took it itself: by a handover, or, Unplanned, because
+	// its server died. Reason is why the last holder gave it away or released it.
+	From, Reason string
+	Unplanned    bool
 	// ResourceVersion is opaque; empty when the Lease does not exist.
 	ResourceVersion string
 }

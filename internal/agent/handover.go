@@ -41,11 +41,7 @@ type candidateCall struct {
 
 // takeoverCall is POST /takeover.
 type takeoverCall struct {
-	plan.Takeover
-	// PausedMS is for how long writers have waited already, in milliseconds, and Reason why the old master hands over.
-	PausedMS int64
-	Reason   string
-
+	takeoverBody
 	at    time.Duration
 	reply chan error // of capacity 1
 }
@@ -58,9 +54,9 @@ func (m *member) take(ctx context.Context, call any) {
 		m.answerTakeover(errors.New("another takeover came"))
 		m.takeover = c
 		m.correct(c)
-		// The authority was moved a moment ago. Writers wait, and a Lease proves itself by being renewed: nobody is asked
-		// where the watch has told of it.
-		if !m.heldSince(c.Term) {
+		// The authority was moved a moment ago. Writers wait: nobody is asked where it is known that this member has it.
+		given := c.Lease != nil && m.lease.given(*c.Lease, m.opts.Name, m.boot, time.Duration(c.ClockNS), c.at)
+		if !given && !m.heldSince(c.Term) {
 			m.lookAround(ctx)
 		}
 	case *candidateCall:
@@ -128,9 +124,10 @@ type handoverRun struct {
 	to       plan.Member
 	client   *redis.Client // of the candidate's server
 	agent    string
+	clock    int64 // of the candidate's agent, before the authority moved
 	pausedAt time.Duration
 	pauseEnd time.Duration
-	term     int64
+	lease    *Lease                // as it was given, in mode Replication
 	history  v1alpha1.ServerStatus // of this server, after the pause
 	labelled <-chan error          // how it went to label both pods, once that was begun; of capacity 2
 	err      error
@@ -146,11 +143,14 @@ func (m *member) handOver(ctx context.Context, a plan.HandOver) error {
 	h := &handoverRun{to: peer, client: client, agent: pod.Agent}
 	// A connection made now is one that no writer waits for.
 	warm, cancel := context.WithTimeout(ctx, askTime)
-	_, err := m.peers.fetchStatus(warm, pod.Agent)
+	status, err := m.peers.fetchStatus(warm, pod.Agent)
 	if err == nil {
 		_, err = client.Status(warm)
 	}
 	cancel()
+	if h.clock = status.ClockNS; err == nil && status.Boot != peer.Boot {
+		err = errors.New("its agent was started anew")
+	}
 	if err != nil {
 		return m.endHandover(ctx, h, fmt.Errorf("the candidate does not answer: %w", err))
 	}
@@ -230,10 +230,14 @@ func (m *member) handoverStep(ctx context.Context, h *handoverRun, step plan.Han
 	case plan.HandoverTakeover:
 		long, cancel := context.WithTimeout(ctx, takeoverTime)
 		defer cancel()
-		return done(m.peers.call(long, "POST", h.agent, "/takeover", takeoverBody{
-			Term: h.term, From: m.opts.Name, ReplID: h.history.ReplID,
-			Offset: h.history.Offset, PausedMS: (m.now() - h.pausedAt).Milliseconds(), Reason: m.leaving,
-		}, nil))
+		body := takeoverBody{
+			From: m.opts.Name, ReplID: h.history.ReplID, Offset: h.history.Offset,
+			PausedMS: (m.now() - h.pausedAt).Milliseconds(), Reason: m.leaving,
+		}
+		if h.lease != nil {
+			body.Term, body.Lease, body.ClockNS = h.lease.Term, h.lease, h.clock
+		}
+		return done(m.peers.call(long, "POST", h.agent, "/takeover", body, nil))
 	case plan.HandoverFinish:
 		m.opened = false
 		m.decided.Role = v1alpha1.RoleReplica
@@ -338,10 +342,10 @@ func (m *member) move(ctx context.Context, h *handoverRun) (plan.Outcome, error)
 	if m.config.Mode == v1alpha1.ModeSentinel {
 		return m.moveSentinels(ctx, h)
 	}
-	var err error
-	h.term, err = m.give(ctx, h.to.Name, h.to.Boot, m.leaving)
+	l, err := m.give(ctx, h.to.Name, h.to.Boot, false, m.leaving)
 	switch {
 	case err == nil:
+		h.lease = &l
 		return plan.Succeeded, nil
 	case errors.Is(err, errLeaseMoved):
 		return plan.Refused, err

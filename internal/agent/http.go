@@ -17,7 +17,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"redstart.dev/redstart/api/v1alpha1"
-	"redstart.dev/redstart/internal/plan"
 )
 
 const (
@@ -37,6 +36,11 @@ type takeoverBody struct {
 	Offset   int64  `json:"offset"`
 	PausedMS int64  `json:"pausedMilliseconds,omitempty"`
 	Reason   string `json:"reason,omitempty"`
+	// Unplanned: the server of From died. Lease is what From wrote to give it to the receiver, after this had told its ClockNS;
+	// nil in mode Sentinel.
+	Unplanned bool   `json:"unplanned,omitempty"`
+	Lease     *Lease `json:"lease,omitempty"`
+	ClockNS   int64  `json:"clockNanoseconds,omitempty"`
 }
 
 // hooks are the calls that only one kind of agent answers.
@@ -93,10 +97,7 @@ func (b *base) handler(h hooks) http.Handler {
 			if !decode(w, r, &body) {
 				return
 			}
-			c := &takeoverCall{
-				PausedMS: body.PausedMS, Reason: body.Reason, reply: make(chan error, 1),
-				Takeover: plan.Takeover{Term: body.Term, From: body.From, ReplID: body.ReplID, Offset: body.Offset},
-			}
+			c := &takeoverCall{takeoverBody: body, reply: make(chan error, 1)}
 			if err := h.takeover(r.Context(), c); err != nil {
 				http.Error(w, err.Error(), http.StatusConflict)
 				return
@@ -161,6 +162,7 @@ func (b *base) serve(ctx context.Context, h hooks) error {
 // freshStatus is the status with a new look at the server: the offset of a candidate must not be an old one.
 func (m *member) freshStatus(ctx context.Context) v1alpha1.AgentStatus {
 	s := *m.status.Load()
+	s.ClockNS = m.now().Nanoseconds()
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	if !s.Server.Up || s.Server.Loading {

@@ -241,8 +241,11 @@ func (k *kubeCluster) leaseObject(l Lease) *coordinationv1.Lease {
 		},
 		Spec: coordinationv1.LeaseSpec{RenewTime: &now, LeaseDurationSeconds: &seconds},
 	}
-	if l.HandoverFrom != "" {
-		o.Annotations[v1alpha1.AnnotationHandoverFrom] = l.HandoverFrom
+	switch {
+	case l.From != "" && l.Unplanned:
+		o.Annotations[v1alpha1.AnnotationBequeathedBy] = l.From
+	case l.From != "":
+		o.Annotations[v1alpha1.AnnotationHandoverFrom] = l.From
 	}
 	if l.Reason != "" {
 		o.Annotations[v1alpha1.AnnotationReason] = l.Reason
@@ -261,7 +264,10 @@ func (k *kubeCluster) leaseObject(l Lease) *coordinationv1.Lease {
 func leaseOf(o *coordinationv1.Lease) Lease {
 	l := Lease{
 		LastHolder: o.Annotations[v1alpha1.AnnotationLastHolder], ResourceVersion: o.ResourceVersion,
-		HandoverFrom: o.Annotations[v1alpha1.AnnotationHandoverFrom], Reason: o.Annotations[v1alpha1.AnnotationReason],
+		From: o.Annotations[v1alpha1.AnnotationHandoverFrom], Reason: o.Annotations[v1alpha1.AnnotationReason],
+	}
+	if from := o.Annotations[v1alpha1.AnnotationBequeathedBy]; from != "" {
+		l.From, l.Unplanned = from, true
 	}
 	l.Term, _ = strconv.ParseInt(o.Annotations[v1alpha1.AnnotationTerm], 10, 64)
 	members, _ := strconv.ParseInt(o.Annotations[v1alpha1.AnnotationMembers], 10, 32)

@@ -41,6 +41,7 @@ type member struct {
 	// What was last seen of the server, since its start.
 	seen       v1alpha1.ServerStatus
 	startedAt  time.Duration
+	exitedAt   time.Duration
 	answeredAt time.Duration
 	live       bool // it was open or its link up
 	fenced     bool
@@ -168,7 +169,7 @@ func (m *member) turn(ctx context.Context) (acted bool, err error) {
 		m.complain("could not act", err)
 	}
 	m.answerTakeover(err)
-	if !m.server.running() && !errors.Is(err, errStop) && !time.Now().Before(m.server.notBefore) && !m.standsIn(ctx) {
+	if !m.server.running() && !m.decided.StayDown && !errors.Is(err, errStop) && !time.Now().Before(m.server.notBefore) && !m.standsIn(ctx) {
 		m.startServer()
 		acted = true
 	}
@@ -217,6 +218,7 @@ func (m *member) noticeExit() {
 	if !ended {
 		return
 	}
+	m.exitedAt = m.now()
 	m.note()
 	if m.opened && m.opts.ServiceLag > 0 && !m.stopping && len(m.seen.Replicas) > 0 && m.config.Mode != v1alpha1.ModeCluster {
 		m.standIn.until = m.now() + successorTime
@@ -228,7 +230,9 @@ func (m *member) noticeExit() {
 	}
 	m.decided.Why = "the server ended: " + exit.String()
 	m.noticeNodeExit()
-	m.refresh.Store(true)
+	if _, holds := m.lease.own(m.opts.Name, m.boot); !holds || m.config.Mode != v1alpha1.ModeReplication {
+		m.refresh.Store(true)
+	}
 }
 
 func (m *member) startServer() {
@@ -390,7 +394,8 @@ func (m *member) observe(v View) plan.Observation {
 		o.HandoverWanted, o.HandoverTo = true, m.handover.To
 	}
 	if m.takeover != nil {
-		o.Takeover = &m.takeover.Takeover
+		t := &m.takeover.takeoverBody
+		o.Takeover = &plan.Takeover{Term: t.Term, From: t.From, ReplID: t.ReplID, Offset: t.Offset}
 	}
 	return o
 }

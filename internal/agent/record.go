@@ -62,8 +62,8 @@ func (m *member) explain(f *v1alpha1.FailoverStatus) {
 	if m.config.Mode != v1alpha1.ModeSentinel {
 		l, mine := m.lease.own(m.opts.Name, m.boot)
 		switch {
-		case mine && l.HandoverFrom != "":
-			f.From, f.Planned, f.Reason = l.HandoverFrom, true, l.Reason
+		case mine && l.From != "":
+			f.From, f.Planned, f.Reason = l.From, !l.Unplanned, l.Reason
 		case m.released != "":
 			f.Reason = m.released
 		}
@@ -78,14 +78,14 @@ func (m *member) explain(f *v1alpha1.FailoverStatus) {
 	}
 }
 
-// explain makes a change of master, done at opened, the handover that it is part of.
+// explain makes a change of master, done at opened, what the old master says of it.
 func (t *takeoverCall) explain(f *v1alpha1.FailoverStatus, opened time.Duration) {
-	f.From, f.Planned, f.Reason = t.From, true, t.Reason
+	f.From, f.Planned, f.Reason = t.From, !t.Unplanned, t.Reason
 	f.Milliseconds = max(t.PausedMS+(opened-t.at).Milliseconds(), 0)
 }
 
-// correct makes the change of master that was recorded a moment ago a handover: the member may find out from the authority
-// that it is master before the old one tells it.
+// correct makes the change of master that was recorded a moment ago what the old master says of it: the member may find out from
+// the authority that it is master before that.
 func (m *member) correct(t *takeoverCall) {
 	if !m.opened || m.fenced || m.failover == nil || m.corrected == nil || m.openedAt == 0 || t.at-m.openedAt > lateTime {
 		return

@@ -24,6 +24,8 @@ type Decision struct {
 	Candidate bool
 	// Successor is HOST:PORT of the open master that took over from this member, whose server has ended; "" while there is none.
 	Successor string
+	// StayDown: the server, which has ended, must not be started yet.
+	StayDown bool
 	// Memory goes into the next Observation.
 	Memory Memory
 }
@@ -72,6 +74,14 @@ type (
 	KillServer struct{}
 	// HandOver starts the handover to a member: see NextHandoverStep.
 	HandOver struct{ To, Address string }
+	// Bequeath gives the Lease of this member, whose server died, to a run of another's agent, under the next term and by
+	// compare-and-swap, and tells it so with POST /takeover; ReplID and Offset are what it holds, Clock is its clock when it said so.
+	Bequeath struct {
+		To, Boot string
+		Clock    time.Duration
+		ReplID   string
+		Offset   int64
+	}
 	// Stop ends the server and the agent: nothing is left to do.
 	Stop struct{}
 )
@@ -120,6 +130,7 @@ func (a Close) String() string        { return "close" }
 func (a DropClients) String() string  { return "drop clients" }
 func (a KillServer) String() string   { return "kill the server" }
 func (a HandOver) String() string     { return "hand over to " + a.To }
+func (a Bequeath) String() string     { return "give the lease to " + a.To }
 func (a Stop) String() string         { return "stop" }
 func (a Poll) String() string         { return "ask all peers now" }
 func (a Nudge) String() string        { return "nudge all peers" }

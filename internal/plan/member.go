@@ -112,11 +112,17 @@ func (m *decider) asHolder() {
 		until = m.Now + m.duration()
 	}
 	lapsed := m.Now >= until
-	m.d.Memory.VacantSince = 0
+	if m.ServerRunning {
+		m.d.Memory.VacantSince = 0
+	}
 	m.d.Follows = m.Self.Name
 	m.lookAt(until)
 	switch {
-	case !m.ServerRunning || s.Up && s.Loading:
+	case !m.ServerRunning:
+		m.why("the server died while this member held the Lease")
+		m.bequeath()
+		return
+	case s.Up && s.Loading:
 		m.why("the server died while this member held the Lease")
 		m.release()
 		return
@@ -151,6 +157,11 @@ func (m *decider) asHolder() {
 		m.do(Fence{})
 	}
 	if m.Lease.RenewedAt < m.ServerStartedAt || m.Now-m.Lease.RenewedAt > fresh {
+		if by := m.Lease.From; by != "" && m.Takeover == nil && m.Now < m.Lease.ChangedAt+wordTime {
+			m.why("%s gave the Lease to this member, and is about to say more", by)
+			m.lookAt(m.Lease.ChangedAt + wordTime)
+			return
+		}
 		// A renewal that succeeds just now proves that nobody took over in between, and that what was seen of the Lease is
 		// not old.
 		m.why("the Lease names this member; it has to be renewed before the server is opened")
@@ -241,7 +252,7 @@ func (m *decider) successors() bool {
 // mayOpen opens the holder's server when nobody else who can be reached holds more, and gives the Lease back otherwise.
 func (m *decider) mayOpen() {
 	if t := m.Takeover; t != nil && t.Term == m.Lease.Term && m.Self.Server.ReplID == t.ReplID && m.Self.Server.Offset >= t.Offset {
-		m.why("%s handed over", t.From)
+		m.why("%s gave the Lease to this member", t.From)
 		m.open(m.Lease.Term, m.deadline())
 		return
 	}
@@ -290,7 +301,7 @@ func (m *decider) open(term int64, before time.Duration) {
 			continue // nobody knows what its server holds: it must not be made to copy this one
 		}
 		if t := m.Takeover; t != nil && t.From == p.Name {
-			continue // it follows already, and says so by handing over
+			continue // it follows already, or its server is dead: it says so by giving the Lease away
 		}
 		if suspect && p.Address != "" && !(p.Reachable && (p.Shut() || p.Ended()) && m.Now-p.AskedAt <= fresh) {
 			m.do(DemoteServer{Name: p.Name, Address: p.Address})

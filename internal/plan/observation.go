@@ -57,7 +57,8 @@ type Takeover struct {
 
 // Memory is what one decision leaves for the next. The agent hands it back unread and keeps it in memory only.
 type Memory struct {
-	// VacantSince is since when the Lease is seen vacant, or in mode Sentinel no master is named; 0 while it is not.
+	// VacantSince is since when the Lease is seen vacant, or in mode Sentinel no master is named, or the own server is dead while
+	// this member holds the Lease; 0 while it is not.
 	VacantSince time.Duration
 	// LiveRun is the run ID of the server when it was last seen open, or with its link up: what it holds is no leftover.
 	LiveRun string
@@ -115,6 +116,8 @@ type Lease struct {
 	Holder, Boot string
 	// LastHolder is the member that held it last, from the annotation redstart.dev/last-holder: known after a release.
 	LastHolder string
+	// From is the member that gave it to the holder, in a handover or because its server died; empty when the holder took it.
+	From string
 	// Term counts the holders (annotation redstart.dev/term).
 	Term int64
 	// Members is how many members count for a majority (annotation redstart.dev/members), by ordinals 0 to Members-1.
@@ -129,7 +132,8 @@ type Lease struct {
 	// is set anew by an answer that comes later than APITimeout after the one before.
 	APIReachable   bool
 	ReachableSince time.Duration
-	// RenewedAt is when this agent *sent* its last AcquireLease or RenewLease that succeeded, 0 for never.
+	// RenewedAt is when this agent *sent* its last AcquireLease or RenewLease that succeeded, 0 for never; or, of a Lease that was
+	// given to it, a moment before the giver sent what gave it.
 	RenewedAt time.Duration
 }
 

@@ -33,6 +33,7 @@ type agent struct {
 	memory            Memory
 	decision          Decision
 	takeover          *Takeover
+	candidateClock    time.Duration // of the candidate, before the handover
 	wanted, force     bool
 	to                string
 	failedAt          time.Duration
@@ -189,7 +190,7 @@ func (a *agent) reapServer() {
 		a.restartDue = true
 		a.later(n.w.between(20*ms, 500*ms), func() {
 			a.restartDue = false
-			if !n.srv.running && n.exists && !a.stopping {
+			if !n.srv.running && n.exists && !a.stopping && !a.decision.StayDown {
 				n.startServer()
 			}
 		})
@@ -231,7 +232,7 @@ func (a *agent) status() v1alpha1.AgentStatus {
 	n, s := a.n, &a.n.srv
 	now := a.clock()
 	st := v1alpha1.AgentStatus{
-		Name: n.name, Boot: a.boot, Fenced: s.fenced, Stopping: a.stopping, Term: a.term, Follows: a.decision.Follows,
+		Name: n.name, Boot: a.boot, ClockNS: now.Nanoseconds(), Fenced: s.fenced, Stopping: a.stopping, Term: a.term, Follows: a.decision.Follows,
 		Role: a.decision.Role, APIReachable: a.apiAnswer > 0 && now-a.apiAnswer <= APITimeout(leaseSeconds*second),
 	}
 	if len(a.sentinels) > 0 {
@@ -302,9 +303,9 @@ func (a *agent) act(action Action, done func(ok bool)) {
 	switch x := action.(type) {
 	case AcquireLease:
 		a.cas(x.ResourceVersion, func(l *simLease) {
-			l.holder, l.boot, l.last, l.term, l.members = n.name, a.boot, n.name, x.Term, x.Members
+			l.holder, l.boot, l.last, l.from, l.term, l.members = n.name, a.boot, n.name, "", x.Term, x.Members
 			if !s.master {
-				w.checkAcquired(n)
+				w.checkChosen(n, n)
 			}
 		}, done)
 		return
@@ -312,7 +313,7 @@ func (a *agent) act(action Action, done func(ok bool)) {
 		a.cas(x.ResourceVersion, func(l *simLease) { l.members = x.Members }, done)
 		return
 	case ReleaseLease:
-		a.cas(x.ResourceVersion, func(l *simLease) { l.holder, l.boot = "", "" }, done)
+		a.cas(x.ResourceVersion, func(l *simLease) { l.holder, l.boot, l.from = "", "", "" }, done)
 		return
 	case Remember:
 		a.term = x.Term
@@ -364,8 +365,7 @@ func (a *agent) act(action Action, done func(ok bool)) {
 			}
 		}
 	case Poll:
-		a.askAll()
-		a.later(PollTimeout, func() { done(true) })
+		a.poll(func() { done(true) })
 		return
 	case Nudge:
 		for _, p := range w.nodes {
@@ -377,6 +377,14 @@ func (a *agent) act(action Action, done func(ok bool)) {
 	case HandOver:
 		a.startHandover(x)
 		done(true)
+		return
+	case Bequeath:
+		a.give(x.To, x.Boot, false, func(ok bool) {
+			if ok {
+				a.tell(w.byName(x.To), Takeover{From: n.name, ReplID: x.ReplID, Offset: x.Offset}, x.Clock)
+			}
+			done(ok)
+		})
 		return
 	case Stop:
 		n.stopped()

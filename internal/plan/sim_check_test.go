@@ -30,13 +30,13 @@ func (n *node) steady(now time.Duration) bool {
 	return n.exists && a.running && !a.stopping && a.pausedUntil <= now && s.running && !s.loading && !s.hung && now-n.stableAt > 1500*ms
 }
 
-// checkAcquired: whoever takes the Lease is not behind another that it can reach.
-func (w *world) checkAcquired(n *node) {
+// checkChosen: whoever takes the Lease, or is given it by another, is not behind anybody whom the one that chose can reach.
+func (w *world) checkChosen(by, n *node) {
 	for _, p := range w.nodes {
-		if m := n.agent.peers[p.name]; m == nil || !m.Reachable {
+		if m := by.agent.peers[p.name]; m == nil || !m.Reachable {
 			continue // its answer was lost
 		}
-		if p == n || !p.steady(w.now) || !w.linked(n, p) || p.status().APIReachableMS < 1500 || int32(p.ord) >= min(w.replicas, n.agent.replicas) {
+		if p == n || !p.steady(w.now) || !w.linked(by, p) || p.status().APIReachableMS < 1500 || int32(p.ord) >= min(w.replicas, n.agent.replicas) {
 			continue
 		}
 		switch {
@@ -45,7 +45,7 @@ func (w *world) checkAcquired(n *node) {
 		case w.mode == v1alpha1.ModeSentinel && p.srv.id != n.srv.id:
 			// Promoted by the Sentinels and restarted before it was opened: its history cannot be compared any more.
 		case p.agent.term == n.agent.term && p.live() && n.live() && p.srv.data.off > n.srv.data.off && p.srv.data.has(n.srv.data) &&
-			w.now-p.seen > 1500*ms:
+			(w.now-p.seen > 1500*ms || by != n && !p.srv.linkUp):
 			w.fail("%s takes the lease with %d writes although %s holds %d", n.name, n.srv.data.off, p.name, p.srv.data.off)
 		}
 	}

@@ -8,6 +8,10 @@ const pauseFor = 3 * second
 func (a *agent) startHandover(x HandOver) {
 	a.handover = HandoverPause
 	a.wanted, a.force = false, false
+	a.candidateClock = 0
+	if c := a.n.w.byName(x.To); c.agent.running && a.n.w.linked(a.n, c) {
+		a.candidateClock = c.agent.clock()
+	}
 	st := HandoverState{Step: HandoverNone, PauseEnd: a.clock() + pauseFor}
 	a.nextStep(&x, st)
 }
@@ -71,13 +75,8 @@ func (a *agent) doStep(step HandoverStep, x *HandOver, done func(Outcome)) {
 			done(Refused)
 			return
 		}
-		boot, term := m.Boot, a.lease.Term
-		a.cas(a.lease.ResourceVersion, func(l *simLease) {
-			l.holder, l.boot, l.last, l.term = x.To, boot, x.To, term+1
-			w.handed[l.term] = handed{n, c.srv.run}
-		}, func(ok bool) {
+		a.give(x.To, m.Boot, true, func(ok bool) {
 			if ok {
-				a.lease.RenewedAt = 0
 				done(Succeeded)
 			} else {
 				done(Unknown)
@@ -87,25 +86,64 @@ func (a *agent) doStep(step HandoverStep, x *HandOver, done func(Outcome)) {
 	case HandoverFollow:
 		n.followServer(x.Address)
 	case HandoverTakeover:
-		if w.linked(n, c) && w.chance(0.9) {
-			t := &Takeover{Term: a.lease.Term, From: n.name, ReplID: s.id, Offset: s.data.off - s.base}
-			c.agent.later(ms, func() {
-				c.agent.takeover = t
-				c.agent.lookAround()
-				c.agent.later(second, func() {
-					if c.agent.takeover == t {
-						c.agent.takeover = nil
-					}
-				})
-				c.agent.later(20*ms, c.agent.wake)
-			})
-		}
+		a.tell(c, Takeover{Term: a.lease.Term, From: n.name, ReplID: s.id, Offset: s.data.off - s.base}, a.candidateClock)
 	case HandoverFinish, HandoverLeave:
 		s.pausedUntil = 0
 	case HandoverUndo:
 		s.fenced, s.pausedUntil = false, 0
 	}
 	done(Succeeded)
+}
+
+// give moves the Lease to a run of another's agent.
+func (a *agent) give(to, boot string, planned bool, done func(ok bool)) {
+	n, w := a.n, a.n.w
+	c, term := w.byName(to), a.lease.Term
+	a.cas(a.lease.ResourceVersion, func(l *simLease) {
+		l.holder, l.boot, l.last, l.from, l.term = to, boot, to, n.name, term+1
+		if planned {
+			w.handed[l.term] = handed{n, c.srv.run}
+		} else {
+			w.checkChosen(n, c)
+		}
+	}, func(ok bool) {
+		if ok {
+			a.lease.RenewedAt = 0
+		}
+		done(ok)
+	})
+}
+
+// tell posts a takeover to another's agent, in mode Replication with the Lease as it was given, after that agent's clock.
+func (a *agent) tell(c *node, t Takeover, clock time.Duration) {
+	n, w := a.n, a.n.w
+	if !w.linked(n, c) || !w.chance(0.9) {
+		return
+	}
+	l := simLease{a.lease.Holder, a.lease.Boot, a.lease.LastHolder, a.lease.From, a.lease.Term, a.lease.Members, a.leaseRV}
+	t.Term = l.term
+	delay := ms
+	if w.chance(0.05) {
+		delay = w.between(50*ms, 6*second)
+	}
+	b := &c.agent
+	b.later(delay, func() {
+		if clock > 0 && l.holder == c.name && l.boot == b.boot {
+			b.sawLease(l)
+			if b.lease.Holder == c.name && b.lease.Boot == b.boot && b.lease.Term == l.term {
+				b.lease.RenewedAt = max(b.lease.RenewedAt, clock)
+			}
+		}
+		b.takeover = &t
+		b.lookAround()
+		b.later(second, func() {
+			if b.takeover == &t {
+				b.takeover = nil
+			}
+		})
+		b.wake()
+		b.later(20*ms, b.wake)
+	})
 }
 
 // caughtUp tells whether the candidate holds all that this master does; in mode Sentinel every

@@ -3,6 +3,7 @@ package plan
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"redstart.dev/redstart/api/v1alpha1"
 )
@@ -44,6 +45,18 @@ func TestSimulatorCatches(t *testing.T) {
 		{"lifts the fence when the others still follow", "Replication", 207, mutant{member: func(o *Observation, d *Decision) {
 			if o.holds() && o.Self.Fenced && o.Self.Server.Role == "master" && o.backedUntil() > o.Now {
 				d.Actions = []Action{Unfence{o.Now + second}}
+			}
+		}}},
+		{"gives the lease of its dead server to anybody", "Replication", 0, mutant{member: func(o *Observation, d *Decision) {
+			for i, a := range d.Actions {
+				if b, ok := a.(Bequeath); ok {
+					for j := range o.Peers {
+						if p := &o.Peers[j]; p.Name != b.To {
+							b.To, b.Boot, b.Clock, b.ReplID, b.Offset = p.Name, p.Boot, time.Duration(p.ClockNS), p.Server.ReplID, p.Server.Offset
+						}
+					}
+					d.Actions[i] = b
+				}
 			}
 		}}},
 		{"keeps the term of data that is gone", "Replication", 0, drop(func(a Action) bool { r, ok := a.(Remember); return ok && r.Term == 0 })},

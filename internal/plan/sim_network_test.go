@@ -111,6 +111,7 @@ func (a *agent) sawLease(l simLease) {
 	a.leaseRV = l.rv
 	a.lease.Known, a.lease.ChangedAt = true, a.clock()
 	a.lease.Holder, a.lease.Boot, a.lease.LastHolder, a.lease.Term, a.lease.Members = l.holder, l.boot, l.last, l.term, l.members
+	a.lease.From = l.from
 	a.lease.Duration = leaseSeconds * second
 	a.lease.ResourceVersion = strconv.Itoa(l.rv)
 	if changed {
@@ -150,21 +151,35 @@ func (a *agent) sawPods() {
 	}
 }
 
-// askAll asks every peer for its status.
-func (a *agent) askAll() {
+// askAll asks every peer for its status, and every Sentinel.
+func (a *agent) askAll() { a.poll(func() {}) }
+
+// poll does so, and goes on when all peers answered, or after PollTimeout.
+func (a *agent) poll(done func()) {
+	waiting := 1
+	one := func() {
+		if waiting--; waiting == 0 {
+			done()
+		}
+	}
 	for _, p := range a.n.w.nodes {
 		if m := a.peers[p.name]; m != nil {
-			a.ask(m)
+			waiting++
+			a.ask(m, one)
 		}
 	}
 	for i := range a.sentinels {
 		if a.sentinels[i].Address != "" {
+			waiting++
 			a.askSentinel(i)
+			a.later(PollTimeout, one)
 		}
 	}
+	one()
 }
 
-func (a *agent) ask(m *Member) {
+// ask asks one; over is called when it answered, or did not within PollTimeout.
+func (a *agent) ask(m *Member, over func()) {
 	n, w := a.n, a.n.w
 	sent, address := a.clock(), m.Address
 	there, back := w.between(ms/5, 3*ms), w.between(ms/5, 3*ms)
@@ -183,6 +198,7 @@ func (a *agent) ask(m *Member) {
 				return
 			}
 			answered = true
+			defer over()
 			if sent < m.AskedAt {
 				return
 			}
@@ -203,6 +219,7 @@ func (a *agent) ask(m *Member) {
 			return
 		}
 		answered = true
+		defer over()
 		m.Reachable, m.LinkUpSince = false, 0
 		p := w.byAddress(address)
 		m.Refused = p != nil && w.linked(n, p) && !p.srv.running

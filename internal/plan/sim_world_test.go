@@ -133,10 +133,10 @@ type handed struct {
 }
 
 type simLease struct {
-	holder, boot, last string
-	term               int64
-	members            int32
-	rv                 int
+	holder, boot, last, from string
+	term                     int64
+	members                  int32
+	rv                       int
 }
 
 func (w *world) after(d time.Duration, fn func()) {

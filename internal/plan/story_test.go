@@ -107,7 +107,7 @@ func (s *story) set(line string) error {
 
 func (s *story) setLease(f []string) error {
 	l := &s.lease
-	l.Known, l.Members, l.Duration, l.ChangedAt = true, s.config.Replicas, 5*second, s.now
+	l.Known, l.Members, l.Duration, l.ChangedAt, l.From = true, s.config.Replicas, 5*second, s.now, ""
 	if f[0] == "-" {
 		l.LastHolder, l.Holder, l.Boot = max(l.Holder, l.LastHolder), "", ""
 	} else {
@@ -119,6 +119,13 @@ func (s *story) setLease(f []string) error {
 	}
 	for _, a := range f[1:] {
 		k, v, _ := strings.Cut(a, "=")
+		if k == "from" {
+			l.From = v
+			if m := s.members[l.Holder]; m != nil {
+				m.renewedAt = 0
+			}
+			continue
+		}
 		n, err := strconv.ParseInt(v, 10, 64)
 		if err != nil {
 			return err
@@ -189,6 +196,9 @@ func (s *story) setMember(name string, f []string) error {
 			m.force = true
 		case "takeover":
 			m.takeover = &Takeover{Term: n, From: m.memory.Master, ReplID: sv.ReplID, Offset: sv.Offset}
+			if s.lease.Holder == name && s.lease.From != "" {
+				m.renewedAt = s.lease.ChangedAt
+			}
 		case "failed":
 			m.failedAt = s.now
 		case "noapi":

@@ -1,0 +1,35 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"redstart.dev/redstart/api/v1alpha1"
+	"redstart.dev/redstart/internal/plan"
+)
+
+// bequeath gives the Lease of this member, whose server ended, to another, and tells it. Once it is given the other finds out by
+// itself, whatever fails.
+func (m *member) bequeath(ctx context.Context, a plan.Bequeath) error {
+	_, pod, _, ok := m.peers.find(a.To)
+	if !ok {
+		return errors.New("it has no address")
+	}
+	m.refresh.Store(true)
+	l, err := m.give(ctx, a.To, a.Boot, true, m.whyReleased())
+	if err != nil {
+		return err
+	}
+	// Writers wait, so the labels move while the other opens; what fails of that it repeats.
+	m.relabel([]func() error{
+		func() error { return m.setRole(ctx, a.To, v1alpha1.RoleMaster) },
+		func() error { return m.setRole(ctx, m.opts.Name, v1alpha1.RoleReplica) },
+	})
+	told, cancel := context.WithTimeout(ctx, takeoverTime)
+	defer cancel()
+	return m.peers.call(told, http.MethodPost, pod.Agent, "/takeover", takeoverBody{
+		Term: l.Term, From: m.opts.Name, ReplID: a.ReplID, Offset: a.Offset, PausedMS: (m.now() - m.exitedAt).Milliseconds(),
+		Reason: m.leaving, Unplanned: true, Lease: &l, ClockNS: a.Clock.Nanoseconds(),
+	}, nil)
+}
