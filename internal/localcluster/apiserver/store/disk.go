@@ -18,6 +18,9 @@ const (
 	openTimeout = time.Second
 	// retryInterval is how long a write that failed waits before it is tried again.
 	retryInterval = time.Second
+	// groupTime is for how long changes wait for others to be written with them. A change of master is several of them, and its
+	// agents write to the same disk meanwhile, with writers waiting for that. What a crash of the process may cost is this much.
+	groupTime = 50 * time.Millisecond
 	// expiryInterval is how often objects with a TTL are looked through.
 	expiryInterval = time.Minute
 )
@@ -162,6 +165,11 @@ func (db *DB) Run(ctx context.Context) {
 			db.expire(now)
 			continue
 		case <-db.disk.wake:
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(groupTime):
+			}
 		case <-retry.C:
 		}
 		if err := db.disk.flush(); err != nil {
