@@ -1,13 +1,16 @@
-// Command testsummary reads the output of go test -json, prints each package's line and whatever failed, and closes
-// with the number of tests: "N passed, N failed, N skipped". A test with subtests counts once, and each of them too.
+// Command testsummary reads the output of go test -json, prints each package's line, whatever failed and why tests were
+// skipped, and closes with the slowest tests and the number of all: "N passed, N failed, N skipped". A test with subtests
+// counts once, and each of them too.
 package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -17,6 +20,7 @@ type event struct {
 	Package string
 	Test    string
 	Output  string
+	Elapsed float64 // seconds
 }
 
 type key struct{ pkg, test string }
@@ -36,6 +40,7 @@ func main() {
 func summarize(r io.Reader, w io.Writer) (bool, error) {
 	output := map[key][]string{}
 	count := map[string]int{}
+	var slowest []event
 	ok := true
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 16<<20)
@@ -56,10 +61,14 @@ func summarize(r io.Reader, w io.Writer) (bool, error) {
 		case "pass", "skip":
 			if e.Test != "" {
 				count[e.Action]++
+				slowest = append(slowest, e)
 			}
 			for _, line := range output[k] {
-				if measured(line) {
+				switch {
+				case measured(line):
 					fmt.Fprint(w, line)
+				case e.Action == "skip" && said(line):
+					fmt.Fprintf(w, "skipped %s: %s\n", e.Test, strings.TrimSpace(line))
 				}
 			}
 			delete(output, k)
@@ -82,9 +91,25 @@ func summarize(r io.Reader, w io.Writer) (bool, error) {
 			}
 		}
 	}
+	slices.SortStableFunc(slowest, func(a, b event) int { return cmp.Compare(b.Elapsed, a.Elapsed) })
+	for i, e := range slowest {
+		if i == slowestShown || e.Elapsed < slow {
+			break
+		}
+		fmt.Fprintf(w, "slow: %5.0f s  %s\n", e.Elapsed, e.Test)
+	}
 	fmt.Fprintf(w, "%d passed, %d failed, %d skipped\n", count["pass"], count["fail"], count["skip"])
 	return ok && count["fail"] == 0, nil
 }
+
+const (
+	// slowestShown is how many of the slowest tests are listed, of those that took slow seconds at least.
+	slowestShown = 25
+	slow         = 15
+)
+
+// said tells the lines that a test itself wrote from those of go test.
+func said(s string) bool { return strings.Contains(s, "_test.go:") }
 
 // measured tells the lines that tests print for people: those of the end-to-end scenarios begin with "measured:".
 func measured(s string) bool { return strings.Contains(s, "measured:") }

@@ -17,12 +17,15 @@ func TestSummarize(t *testing.T) {
 			name: "all pass",
 			in: `{"Action":"output","Package":"a","Test":"TestA","Output":"=== RUN   TestA\n"}
 {"Action":"output","Package":"a","Test":"TestA","Output":"    a_test.go:1: measured: write gap 5 ms\n"}
-{"Action":"pass","Package":"a","Test":"TestA"}
+{"Action":"pass","Package":"a","Test":"TestA","Elapsed":20.4}
+{"Action":"output","Package":"a","Test":"TestB","Output":"=== RUN   TestB\n"}
+{"Action":"output","Package":"a","Test":"TestB","Output":"    a_test.go:9: no such program\n"}
 {"Action":"skip","Package":"a","Test":"TestB"}
 {"Action":"output","Package":"a","Output":"PASS\n"}
 {"Action":"output","Package":"a","Output":"ok  \ta\t0.1s\n"}
 {"Action":"pass","Package":"a"}`,
-			want: "    a_test.go:1: measured: write gap 5 ms\nok  \ta\t0.1s\n1 passed, 0 failed, 1 skipped\n",
+			want: "    a_test.go:1: measured: write gap 5 ms\nskipped TestB: a_test.go:9: no such program\nok  \ta\t0.1s\n" +
+				"slow:    20 s  TestA\n1 passed, 0 failed, 1 skipped\n",
 			ok:   true,
 		},
 		{
