@@ -26,7 +26,7 @@ func TestSummarize(t *testing.T) {
 {"Action":"pass","Package":"a"}`,
 			want: "    a_test.go:1: measured: write gap 5 ms\nskipped TestB: a_test.go:9: no such program\nok  \ta\t0.1s\n" +
 				"slow:    20 s  TestA\n1 passed, 0 failed, 1 skipped\n",
-			ok:   true,
+			ok: true,
 		},
 		{
 			name: "a test fails",

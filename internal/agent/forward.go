@@ -14,12 +14,12 @@ import (
 // maxForwarded is how many clients are passed on at once: as many as a server takes (maxclients).
 const maxForwarded = 10000
 
-// forwardClients passes clients that Services go on to send to a member that stops on to the one that took over, from when the own
-// server gives its port up. The channel is closed when that is over.
-func (m *member) forwardClients(ctx context.Context) <-chan struct{} {
+// forwardClients passes clients that Services go on to send to a member that stops on to the server at successor, HOST:PORT, from when
+// the own server gives its port up; to none where that is empty. The channel is closed when that is over.
+func (m *member) forwardClients(ctx context.Context, successor string) <-chan struct{} {
 	// The labels may take an action's time. What comes after is for the server to end in.
 	bound := min(m.opts.ServiceLag+actionTime, m.stopAt+m.grace(m.cluster.View())*3/4-m.now())
-	if m.successor == "" || m.opts.ServiceLag == 0 || bound <= 0 {
+	if successor == "" || m.opts.ServiceLag == 0 || bound <= 0 {
 		over := make(chan struct{})
 		close(over)
 		return over
@@ -29,7 +29,7 @@ func (m *member) forwardClients(ctx context.Context) <-chan struct{} {
 	if err := m.client.ConfigSet(setting, "port", "0"); err != nil {
 		m.log.Debug("the server keeps its port until it has ended, as those before Redis 7 do", "error", err)
 	}
-	return m.passOn(ctx, m.successor, bound)
+	return m.passOn(ctx, successor, bound)
 }
 
 // successorTime is how long the server of a master that died is not started, for its port to be free when another is master.

@@ -244,8 +244,7 @@ func (m *member) handoverStep(ctx context.Context, h *handoverRun, step plan.Han
 		var err error
 		if m.stopping && m.opts.ServiceLag > 0 {
 			// Whoever comes back to this member is passed on, whether the labels are moved or not.
-			m.successor = h.to.Address
-			m.forwarded = m.forwardClients(context.WithoutCancel(ctx))
+			m.forwarded = m.forwardClients(context.WithoutCancel(ctx), h.to.Address)
 			err = m.free(ctx)
 		}
 		// Else the label first: who is disconnected must not come back to this member. But no API that hangs keeps writers waiting.

@@ -50,7 +50,7 @@ func (m *member) shutDown(ctx context.Context) error {
 	}
 	forwarded := m.forwarded
 	if forwarded == nil {
-		forwarded = m.forwardClients(ctx)
+		forwarded = m.forwardClients(ctx, m.successor)
 	}
 	stop, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()

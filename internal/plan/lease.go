@@ -146,7 +146,7 @@ func (o *Observation) vacancy() (why string, vacant bool) {
 		return fmt.Sprintf("the pod of %s is gone", l.Holder), true
 	case o.Now < over:
 		return fmt.Sprintf("%s holds the Lease", l.Holder), false
-	case p != nil && p.Reachable && p.Boot == l.Boot && p.AskedAt >= over && (p.Shut() || p.Ended()):
+	case p != nil && p.Reachable && p.Boot == l.Boot && p.AskedAt >= over && p.Closed():
 		return fmt.Sprintf("the Lease of %s ran out and it is fenced", l.Holder), true
 	case o.consent():
 		return fmt.Sprintf("the Lease of %s ran out", l.Holder), true

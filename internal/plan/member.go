@@ -303,7 +303,7 @@ func (m *decider) open(term int64, before time.Duration) {
 		if t := m.Takeover; t != nil && t.From == p.Name {
 			continue // it follows already, or its server is dead: it says so by giving the Lease away
 		}
-		if suspect && p.Address != "" && !(p.Reachable && (p.Shut() || p.Ended()) && m.Now-p.AskedAt <= fresh) {
+		if suspect && p.Address != "" && !(p.Reachable && p.Closed() && m.Now-p.AskedAt <= fresh) {
 			m.do(DemoteServer{Name: p.Name, Address: p.Address})
 		}
 	}

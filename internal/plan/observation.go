@@ -188,6 +188,9 @@ func (m *Member) Ended() bool {
 	return m.Reachable && m.Fenced && !m.Server.Up && m.Server.PID == 0
 }
 
+// Closed tells whether the member's server takes no writes, as far as its agent knows: it answers so, or it does not run.
+func (m *Member) Closed() bool { return m.Shut() || m.Ended() }
+
 // Empty tells whether the member holds no data: no keys, and its agent never saw it hold any under any master.
 func (m *Member) Empty() bool { return m.Term == 0 && m.Server.Keys == 0 }
 
