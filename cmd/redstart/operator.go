@@ -50,6 +50,7 @@ and reports what it sees. It runs in the cluster; "redstart up" has one of its o
 	f.StringVar(&o.LeaderElectionNamespace, "leader-election-namespace", "", "`NAMESPACE` of the Lease for that (default: the operator's own)")
 	f.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "`ADDRESS` to serve /metrics on; 0 serves none")
 	f.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "`ADDRESS` to serve /healthz and /readyz on; 0 serves none")
+	f.StringVar(&o.ProfileAddress, "pprof-bind-address", "0", "`ADDRESS` to serve /debug/pprof on, to find out what takes memory and time; 0 serves none")
 	f.StringVar(&o.AgentImage, "agent-image", "", "`IMAGE` that holds redstart, for the agents in the pods")
 	return cmd
 }
@@ -68,5 +69,8 @@ func operatorConfig(cmd *cobra.Command) (*rest.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the cluster: %w", err)
 	}
+	// The API server shares itself out fairly (API Priority and Fairness); client-go's own default of five requests a second would
+	// let a hundred Redises wait for minutes.
+	cfg.QPS = -1
 	return cfg, nil
 }

@@ -59,6 +59,8 @@ type Options struct {
 	OwnNamespace string
 	// MetricsAddress and HealthAddress are where to serve /metrics, and /healthz and /readyz; "0" or empty: nowhere.
 	MetricsAddress, HealthAddress string
+	// ProfileAddress is where to serve /debug/pprof, to find out what takes memory and time; "0" or empty: nowhere.
+	ProfileAddress string
 	// Logger of the operator; slog's default when nil.
 	Logger *slog.Logger
 }
@@ -80,9 +82,10 @@ func Run(ctx context.Context, cfg *rest.Config, o Options) error {
 	mo := manager.Options{
 		Scheme:                  scheme,
 		Logger:                  logr.FromSlogHandler(o.Logger.Handler()),
-		Cache:                   cache.Options{ByObject: byObject},
+		Cache:                   cache.Options{ByObject: byObject, DefaultTransform: cache.TransformStripManagedFields()},
 		Metrics:                 metricsserver.Options{BindAddress: orOff(o.MetricsAddress)},
 		HealthProbeBindAddress:  orOff(o.HealthAddress),
+		PprofBindAddress:        orOff(o.ProfileAddress),
 		LeaderElection:          o.LeaderElection,
 		LeaderElectionNamespace: o.LeaderElectionNamespace,
 		LeaderElectionID:        LeaderElectionID,
