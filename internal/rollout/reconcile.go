@@ -21,10 +21,12 @@ import (
 )
 
 const (
-	// lookAgain is the pause before another look at something that is on its way, and of which no event tells.
+	// lookAgain is the pause before another look at something that is on its way, and of which no event tells; see patient.
 	lookAgain = time.Second
-	// retry is the pause after something that somebody has to mend.
+	// retry is the pause after something that somebody has to mend; see patient.
 	retry = 3 * time.Second
+	// lookLate is what these two grow to.
+	lookLate = 15 * time.Second
 	// conflicted is the pause after a write that somebody else's came before.
 	conflicted = 20 * time.Millisecond
 )
@@ -64,7 +66,7 @@ func (r *reconciler) step(ctx context.Context, ro *v1alpha1.Rollout) (ctrl.Resul
 	before := ro.Status.DeepCopy()
 	ro.Default()
 	if errs := ro.Validate(); len(errs) > 0 && !deleting {
-		r.block(ro, blockedError{v1alpha1.ReasonInvalidSpec, errs.ToAggregate().Error()})
+		r.block(ro, before, blockedError{v1alpha1.ReasonInvalidSpec, errs.ToAggregate().Error()})
 		return ctrl.Result{}, r.writeStatus(ctx, ro, before, "")
 	}
 	w, o, err := r.observe(ctx, ro)
@@ -111,7 +113,17 @@ func (r *reconciler) unwatched(ro *v1alpha1.Rollout) time.Duration {
 		}
 		return 0
 	}
-	return lookAgain
+	since := ro.Status.StepStateSince
+	if since == nil {
+		since = &ro.CreationTimestamp
+	}
+	return patient(lookAgain, *since, r.now())
+}
+
+// patient is the pause before another look at what has stood still since then: a tenth of that time, so that hundreds of releases that
+// wait for somebody's approval cost nothing, and one that has just begun is followed closely.
+func patient(least time.Duration, since metav1.Time, now time.Time) time.Duration {
+	return max(least, min(now.Sub(since.Time)/10, lookLate))
 }
 
 // soonest is the shortest of times that are not zero.
@@ -131,26 +143,33 @@ func (r *reconciler) blocked(ctx context.Context, ro *v1alpha1.Rollout, before *
 	if !errors.As(err, &b) {
 		return ctrl.Result{}, err
 	}
-	r.block(ro, b)
+	since := r.block(ro, before, b)
 	if err := r.writeStatus(ctx, ro, before, image); err != nil {
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{RequeueAfter: retry}, nil
+	return ctrl.Result{RequeueAfter: patient(retry, since, r.now())}, nil
 }
 
-func (r *reconciler) block(ro *v1alpha1.Rollout, b blockedError) {
-	condition := v1alpha1.ConditionReady
+// block tells what is in the way, and returns since when something has been. before is what was told last: the decision that could
+// not be carried out may have said meanwhile that all is well.
+func (r *reconciler) block(ro *v1alpha1.Rollout, before *v1alpha1.RolloutStatus, b blockedError) metav1.Time {
+	kind := v1alpha1.ConditionReady
 	if b.reason == v1alpha1.ReasonRouteFailed {
-		condition = v1alpha1.ConditionTrafficRouted
+		kind = v1alpha1.ConditionTrafficRouted
 	}
-	changed := meta.SetStatusCondition(&ro.Status.Conditions, metav1.Condition{
-		Type: condition, Status: metav1.ConditionFalse, Reason: b.reason, Message: b.message, ObservedGeneration: ro.Generation,
+	meta.SetStatusCondition(&ro.Status.Conditions, metav1.Condition{
+		Type: kind, Status: metav1.ConditionFalse, Reason: b.reason, Message: b.message, ObservedGeneration: ro.Generation,
 	})
 	ro.Status.Message = b.message
-	if changed {
+	is, was := meta.FindStatusCondition(ro.Status.Conditions, kind), meta.FindStatusCondition(before.Conditions, kind)
+	if was != nil && was.Status == is.Status {
+		is.LastTransitionTime = was.LastTransitionTime
+	}
+	if was == nil || was.Status != is.Status || was.Reason != is.Reason || was.Message != is.Message {
 		r.events.Event(ro, eventType(true), b.reason, b.message)
 		r.log.Warn("rollout", "rollout", ro.Namespace+"/"+ro.Name, "reason", b.reason, "message", b.message)
 	}
+	return is.LastTransitionTime
 }
 
 // writeStatus writes the status, and with it the messages that its change gives: either both are written or none. image

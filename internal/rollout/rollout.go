@@ -87,7 +87,7 @@ func Run(ctx context.Context, cfg *rest.Config, o Options) error {
 	if err != nil {
 		return fmt.Errorf("connect to the cluster: %w", err)
 	}
-	if err := setUp(m, o); err != nil {
+	if err := setUp(ctx, m, o); err != nil {
 		return err
 	}
 	if err := m.Start(ctx); err != nil {
@@ -116,7 +116,12 @@ type eventRecorder interface {
 	Event(object runtime.Object, eventtype, reason, message string)
 }
 
-func setUp(m manager.Manager, o Options) error {
+// byWorkload is the index of Rollouts by their workload: without it every change of any workload would walk through all Rollouts.
+const byWorkload = "spec.workloadRef"
+
+func workloadKey(kind, name string) string { return kind + "/" + name }
+
+func setUp(ctx context.Context, m manager.Manager, o Options) error {
 	metrics, err := newMetrics()
 	if err != nil {
 		return err
@@ -131,6 +136,16 @@ func setUp(m manager.Manager, o Options) error {
 		metrics: metrics, scripts: traffic.NewScripts(traffic.Shipped()), prober: prober, log: o.Logger, now: time.Now,
 	}
 	r.notifier = newNotifier(r)
+	err = m.GetFieldIndexer().IndexField(ctx, &v1alpha1.Rollout{}, byWorkload, func(o client.Object) []string {
+		ro, ok := o.(*v1alpha1.Rollout)
+		if !ok {
+			return nil
+		}
+		return []string{workloadKey(ro.Spec.WorkloadRef.Kind, ro.Spec.WorkloadRef.Name)}
+	})
+	if err != nil {
+		return fmt.Errorf("index the Rollouts by workload: %w", err)
+	}
 	b := builder.ControllerManagedBy(m).Named("rollout").
 		For(&v1alpha1.Rollout{}, builder.WithPredicates(predicate.Or[client.Object](
 			predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, approved()))).
@@ -173,14 +188,13 @@ func (r *reconciler) rolloutsOf(kind string) handler.MapFunc {
 			return []ctrl.Request{{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: owner}}}
 		}
 		var all v1alpha1.RolloutList
-		if err := r.client.List(ctx, &all, client.InNamespace(o.GetNamespace())); err != nil {
+		err := r.client.List(ctx, &all, client.InNamespace(o.GetNamespace()), client.MatchingFields{byWorkload: workloadKey(kind, o.GetName())})
+		if err != nil {
 			return nil // the cache is being stopped
 		}
 		var out []ctrl.Request
 		for i := range all.Items {
-			if ref := all.Items[i].Spec.WorkloadRef; ref.Kind == kind && ref.Name == o.GetName() {
-				out = append(out, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(&all.Items[i])})
-			}
+			out = append(out, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(&all.Items[i])})
 		}
 		return out
 	}
