@@ -35,7 +35,9 @@ type agents struct{ http *http.Client }
 func newAgents() agents {
 	return agents{&http.Client{Transport: &http.Transport{
 		MaxIdleConnsPerHost: 1,
-		IdleConnTimeout:     time.Minute, // longer than the calm between two looks
+		// Longer than the pause between the looks while something goes on. When all is calm, hundreds of agents are asked seldom: a
+		// connection to each takes more than a new one costs.
+		IdleConnTimeout: 15 * time.Second,
 	}}}
 }
 

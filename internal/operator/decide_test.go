@@ -205,3 +205,15 @@ func printSize(s size) string {
 	}
 	return out
 }
+
+// TestCalmWait: the looks of a Redis that nothing happens to become seldom, so that two hundred of them are less than one a second.
+func TestCalmWait(t *testing.T) {
+	for looks, want := range []time.Duration{10 * time.Second, 20 * time.Second, 40 * time.Second, 80 * time.Second, 160 * time.Second, lookSeldom, lookSeldom} {
+		if got := calmWait(looks); got != want {
+			t.Errorf("after %d looks that found nothing new the pause is %s, want %s", looks, got, want)
+		}
+	}
+	if rate := 200 / calmWait(1000).Seconds(); rate >= 1 {
+		t.Errorf("200 Redises are looked at %.1f times a second in the long run", rate)
+	}
+}

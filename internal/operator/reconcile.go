@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -27,8 +28,12 @@ const (
 	// is. A change of a pod's role or readiness asks them at once.
 	lookCalm = 10 * time.Second
 	lookBusy = 2 * time.Second
-	// lookSeldom is what lookCalm grows to, doubling, while the looks find nothing new: what matters comes as a change of a pod.
-	lookSeldom = time.Minute
+	// lookSeldom is what lookCalm grows to, doubling, while the looks find nothing new: what matters comes as a change of a pod, and what
+	// is left are the figures of the status.
+	lookSeldom = 5 * time.Minute
+	// lookJitter is by which part of it that pause may be longer, so that the looks at many Redises, which an operator begins all at
+	// once, drift apart.
+	lookJitter = 0.1
 	// lookNext is the same after a step that another one follows.
 	lookNext = 250 * time.Millisecond
 )
@@ -121,14 +126,17 @@ func (c *redisController) Reconcile(ctx context.Context, req reconcile.Request) 
 	if workErr != nil {
 		return reconcile.Result{}, workErr
 	}
-	if news || next != lookCalm {
-		mem.calm = 0
+	if news || next != lookCalm || d.refused {
+		mem.calm = 0 // of what somebody has to mend, such as a Secret of his own, nobody tells
 	} else {
-		next = min(lookCalm<<min(mem.calm, 8), lookSeldom)
+		next = wait.Jitter(calmWait(mem.calm), lookJitter)
 		mem.calm++
 	}
 	return reconcile.Result{RequeueAfter: next}, nil
 }
+
+// calmWait is the pause after a number of looks that found nothing new.
+func calmWait(looks int) time.Duration { return min(lookCalm<<min(looks, 8), lookSeldom) }
 
 func (c *redisController) remember(key types.NamespacedName, uid types.UID) *memory {
 	if m, ok := c.memories.Load(key); ok && m.(*memory).uid == uid {

@@ -32,14 +32,6 @@ func TestMain(m *testing.M) {
 		case "reaper":
 			process.ReaperMain(os.Stdin)
 			return
-		case "operator":
-			ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-			defer stop()
-			if err := operatorMain(ctx, os.Args[2:]); err != nil {
-				fmt.Fprintln(os.Stderr, err)
-				os.Exit(1) //nolint:gocritic // nothing is left to stop
-			}
-			return
 		case "agent":
 			if err := agentMain(); err != nil {
 				fmt.Println(err)
