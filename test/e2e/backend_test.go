@@ -51,8 +51,9 @@ type backend interface {
 	flags() []string
 	// has tells whether the cluster offers what a scenario needs.
 	has(need) bool
-	// process is a process of a pod as this machine numbers it.
-	process(podUID string, pid int) (int, error)
+	// process is a process of a pod, known by its UID, or of a container, by its ID, as this machine numbers it. Each container of a pod
+	// has a process 1, and the pod's own too.
+	process(of string, pid int) (int, error)
 	// volume is the directory of a claim on this machine.
 	volume(ctx context.Context, c client.Client, namespace, claim string) (string, error)
 	// stop takes down what the suite started.

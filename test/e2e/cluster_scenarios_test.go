@@ -46,7 +46,7 @@ var clusterScenarios = []scenario{
 		name: "config change by rolling restart", planned: true, moves: true,
 		inject: restartBy(func(r *v1alpha1.Redis) { r.Spec.Config["databases"] = "1" }),
 	},
-	{name: "image upgrade", inject: upgradeImage, planned: true, needs: []need{needEmbedded}},
+	{name: "image upgrade", inject: upgradeImage, planned: true},
 	{
 		name: "two of three masters lost with their disks, and failover by force", inject: loseMajority, needs: []need{needProcesses, needDisks},
 		check: func(in *instance, _ string) {
@@ -65,7 +65,6 @@ func TestClusterScenarios(t *testing.T) {
 	in := c.createMeasured(t)
 	t.Run("check and rebalance", func(t *testing.T) {
 		beyondCore(t)
-		theCluster(t, needEmbedded)
 		checkAndRebalance(t, in.in(t))
 	})
 	for _, s := range clusterScenarios {
@@ -79,7 +78,8 @@ func TestClusterScenarios(t *testing.T) {
 	}
 }
 
-// upgradeImage changes the image, which on one machine is a name: every pod is another afterwards, in the order of an upgrade.
+// upgradeImage changes the image, which on one machine and in test/kubelab is another name of the same: every pod is another
+// afterwards, in the order of an upgrade.
 func upgradeImage(in *instance, _ string) {
 	shards := in.redis(context.Background()).Status.Shards
 	restartBy(func(r *v1alpha1.Redis) { r.Spec.Image = "redis:8.0" })(in, "")

@@ -71,16 +71,16 @@ func (k *kubernetes) has(n need) bool {
 	return k.lab != "" && slices.Contains([]need{needProcesses, needNodes, needPartition, needDisks, needGateway}, n)
 }
 
-// process finds a process of a pod of the lab among those of this machine: by its control group, which has the pod's UID, and
-// the number that it has in its own PID namespace.
-func (k *kubernetes) process(podUID string, pid int) (int, error) {
+// process finds a process of a pod of the lab among those of this machine: by its control group, which has the pod's UID and the
+// container's ID, and the number that it has in its own PID namespace.
+func (k *kubernetes) process(of string, pid int) (int, error) {
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		return 0, err
 	}
 	for _, dir := range dirs {
 		groups, err := os.ReadFile(filepath.Join(dir, "cgroup"))
-		if err != nil || !strings.Contains(string(groups), podUID) {
+		if err != nil || !strings.Contains(string(groups), of) {
 			continue
 		}
 		status, err := os.ReadFile(filepath.Join(dir, "status"))
@@ -94,7 +94,17 @@ func (k *kubernetes) process(podUID string, pid int) (int, error) {
 			}
 		}
 	}
-	return 0, fmt.Errorf("no process %d in pod %s", pid, podUID)
+	return 0, fmt.Errorf("no process %d in pod or container %s", pid, of)
+}
+
+// containerID is the ID of a container that runs; no process has that of one that does not.
+func containerID(p *corev1.Pod, name string) string {
+	for _, c := range p.Status.ContainerStatuses {
+		if _, id, ok := strings.Cut(c.ContainerID, "://"); ok && c.Name == name {
+			return id
+		}
+	}
+	return "of " + name + ", which does not run"
 }
 
 // volume: the lab's volumes are directories of this machine.

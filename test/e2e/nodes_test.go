@@ -273,7 +273,7 @@ func (in *instance) killOperator() {
 		in.t.Fatal("no operator runs")
 	}
 	for _, p := range pods {
-		pid, err := in.process(string(p.UID), 1)
+		pid, err := in.process(containerID(&p, "operator"), 1)
 		if err != nil {
 			in.t.Fatal(err)
 		}

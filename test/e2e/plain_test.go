@@ -61,19 +61,27 @@ func startPlain(t *testing.T, downAfter time.Duration) *plain {
 		}
 		p.sentinels = append(p.sentinels, p.start(filepath.Join(p.dir, "sentinel"+strconv.Itoa(i), "sentinel.conf"), port, conf, "redis-server", "--sentinel"))
 	}
-	p.wait("the Sentinels to know each other", func(ctx context.Context) bool {
-		for _, s := range p.sentinels {
-			c := redis.NewSentinelClient(&redis.Options{Addr: s.addr})
-			others, err := c.Sentinels(ctx, plainMaster).Result()
-			replicas, err2 := c.Replicas(ctx, plainMaster).Result()
-			_ = c.Close()
-			if err != nil || err2 != nil || len(others) != 2 || len(replicas) != 2 {
+	p.wait("the Sentinels to know each other", func(ctx context.Context) bool { return sentinelsWhole(ctx, p.sentinelAddrs()) })
+	return p
+}
+
+// sentinelsWhole tells whether all Sentinels know all others, and a master with two replicas in sync.
+func sentinelsWhole(ctx context.Context, addrs []string) bool {
+	for _, addr := range addrs {
+		c := redis.NewSentinelClient(&redis.Options{Addr: addr})
+		others, err := c.Sentinels(ctx, plainMaster).Result()
+		replicas, err2 := c.Replicas(ctx, plainMaster).Result()
+		_ = c.Close()
+		if err != nil || err2 != nil || len(others) != len(addrs)-1 || len(replicas) != 2 {
+			return false
+		}
+		for _, r := range replicas {
+			if r["flags"] != "slave" || r["master-link-status"] != "ok" {
 				return false
 			}
 		}
-		return true
-	})
-	return p
+	}
+	return true
 }
 
 func (p *plain) subdir(kind string, i int) string {
