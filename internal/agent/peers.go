@@ -153,7 +153,7 @@ func (p *peers) updateSentinel(ctx context.Context, pod Pod) {
 	if s == nil {
 		s = &sentinelPeer{view: plan.Sentinel{Name: pod.Name}}
 		if pod.Server != "" {
-			s.client = redis.NewSentinel(pod.Server, p.password)
+			s.client = redis.NewNamedSentinel(p.b.clientName(), pod.Server, p.password)
 			s.stop = p.b.subscribe(ctx, pod.Server, func(redis.SentinelEvent) { p.b.nudge() }, redis.EventSwitchMaster)
 		}
 		p.sentinels[pod.Name] = s
@@ -218,14 +218,16 @@ func (p *peers) ask(ctx context.Context) {
 	p.mu.Lock()
 	p.askedAt = p.b.now()
 	var all sync.WaitGroup
+	missed := false
 	for _, m := range p.members {
+		missed = missed || !m.member.Reachable && !m.member.Terminated
 		if pod, client := m.pod, m.client; client != nil && pod.Agent != "" {
 			all.Go(func() { p.askMember(ctx, pod, client) })
 		}
 	}
 	for _, s := range p.sentinels {
 		if pod, client := s.pod, s.client; client != nil {
-			all.Go(func() { p.askSentinel(ctx, pod, client) })
+			all.Go(func() { p.askSentinel(ctx, pod, client, missed) })
 		}
 	}
 	p.mu.Unlock()
@@ -287,9 +289,14 @@ func cutShort(ctx context.Context) bool {
 	return ctx.Err() != nil && !errors.Is(context.Cause(ctx), errNoAnswer)
 }
 
-func (p *peers) askSentinel(ctx context.Context, pod Pod, client *redis.Sentinel) {
+// askSentinel asks a Sentinel what it believes and, when a member is missed, who has not asked it for how long.
+func (p *peers) askSentinel(ctx context.Context, pod Pod, client *redis.Sentinel, missed bool) {
 	sent := p.b.now()
 	view, err := sentinelView(ctx, client, p.b.opts.Redis)
+	var askers []plan.Asker
+	if err == nil && missed {
+		askers = p.b.askers(ctx, client)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.sentinels[pod.Name]
@@ -302,8 +309,34 @@ func (p *peers) askSentinel(ctx context.Context, pod Pod, client *redis.Sentinel
 	s.view.Reachable = err == nil
 	s.view.Gone = err != nil && (errors.Is(err, syscall.ECONNREFUSED) || s.pod.Terminated)
 	if err == nil {
-		s.view.SentinelView, s.view.AskedAt = view, sent
+		s.view.SentinelView, s.view.Askers, s.view.AskedAt = view, askers, sent
 	}
+}
+
+// clientName is the name of this run's connections to Sentinels.
+func (b *base) clientName() string { return clientPrefix + b.opts.Name + "/" + b.boot }
+
+const clientPrefix = "redstart/"
+
+// askers are the agents that have named connections to a Sentinel; none where it does not say, which proves nothing. It counts by the
+// clock of its host, and a Sentinel whose clock jumped says so (TILT).
+func (b *base) askers(ctx context.Context, s *redis.Sentinel) (all []plan.Asker) {
+	connections, err := s.Connections(ctx)
+	info, err2 := s.Info(ctx)
+	if err := errors.Join(err, err2); err != nil {
+		b.log.Debug("a Sentinel does not tell who asks it", "error", err)
+		return nil
+	}
+	if info["sentinel_tilt"] != "0" {
+		return nil
+	}
+	for _, c := range connections {
+		if who, ours := strings.CutPrefix(c.Name, clientPrefix); ours {
+			name, boot, _ := strings.Cut(who, "/")
+			all = append(all, plan.Asker{Name: name, Boot: boot, Silent: c.Silent})
+		}
+	}
+	return all
 }
 
 // sentinelView asks a Sentinel what it believes.

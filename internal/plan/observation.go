@@ -150,6 +150,15 @@ type Sentinel struct {
 	Gone bool
 	// Stopping: its pod is being deleted.
 	Stopping bool
+	// Askers are the runs of members' agents that have a connection to it, when it was asked about that together with its view;
+	// else none.
+	Askers []Asker
+}
+
+// Asker is a run of a member's agent. Silent is for how long at least it had asked the Sentinel nothing.
+type Asker struct {
+	Name, Boot string
+	Silent     time.Duration
 }
 
 // SentinelObservation is all that the agent of one Sentinel knows when it decides.

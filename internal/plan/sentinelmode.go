@@ -160,7 +160,7 @@ func (m *decider) openUnderSentinels(self bool) {
 		case dead, p.Reachable && p.Server.Loading,
 			p.Reachable && p.Shut() && p.Name != mem.Master && !p.Candidate && p.Server.Role != v1alpha1.RoleMaster:
 			continue
-		case !p.Reachable && !p.ServerOpen && m.Takeover == nil && !m.sentinelConsent():
+		case !p.Reachable && !p.ServerOpen && m.Takeover == nil && !m.sentinelConsent(p):
 			m.why("named by the Sentinels; %s may still be master: waiting until it must have given up", p.Name)
 			m.lookAt(m.Now + fresh)
 			m.do(Poll{})
@@ -416,10 +416,11 @@ func (m *decider) backedWithoutSentinels() bool {
 	return n > members/2
 }
 
-// sentinelConsent is consent for mode Sentinel: a majority of the Sentinels has named this member for so long that another
-// master must know it or be fenced, and so many members see such a majority that they cannot have backed that one.
-func (m *decider) sentinelConsent() bool {
-	if since := m.d.Memory.NamedSince; since == 0 || m.Now-since < m.patience() {
+// sentinelConsent is consent for mode Sentinel: a majority of the Sentinels has named this member, or has not been asked by p, for so
+// long that p must know it or be fenced, and so many members see such a majority that they cannot have backed p.
+func (m *decider) sentinelConsent(p *Member) bool {
+	since := m.d.Memory.NamedSince
+	if since == 0 || m.Now-since < m.patience() && !m.silent(p) {
 		return false
 	}
 	n, members, d := int32(0), m.leaseMembers(), m.downAfter().Milliseconds()
@@ -433,6 +434,25 @@ func (m *decider) sentinelConsent() bool {
 		}
 	}
 	return n >= (members+1)/2
+}
+
+// silent tells whether a majority of the Sentinels has heard nothing of a member's agent for as long as the member may stay open
+// without their answers, and some time more. Only a connection that is still there proves that: a node that lost its power closes none.
+func (m *decider) silent(p *Member) bool {
+	n := int32(0)
+	for i := range m.Sentinels {
+		s := &m.Sentinels[i]
+		known, quiet := false, true
+		for _, a := range s.Askers {
+			if a.Name == p.Name {
+				known, quiet = known || a.Boot == p.Boot, quiet && a.Silent >= m.patience()
+			}
+		}
+		if s.Reachable && m.Now-s.AskedAt <= fresh && known && quiet {
+			n++
+		}
+	}
+	return n > m.Config.Sentinels/2
 }
 
 // patience is how long a member waits for another that may be master and is out of sight; one that is, gives up before.

@@ -85,6 +85,15 @@ func TestSimulatorCatches(t *testing.T) {
 				o.Memory.NamedSince = 1
 			}
 		})},
+		{"takes a master for silent that asked a moment ago", "Sentinel", 0, mutate(func(o *Observation) {
+			for i := range o.Sentinels {
+				s := &o.Sentinels[i]
+				s.Askers = slices.Clone(s.Askers)
+				for j := range s.Askers {
+					s.Askers[j].Silent += 3 * second
+				}
+			}
+		})},
 		{"stays open while others may be named", "Sentinel", 736, mutate(func(o *Observation) {
 			for i := range o.Sentinels {
 				o.Sentinels[i].Gone = o.Sentinels[i].Gone || !o.Sentinels[i].Reachable

@@ -25,7 +25,11 @@ type sentinel struct {
 	epoch         int64 // the current one; survives a restart with its directory
 	diskLost      bool
 	watch         *watch // nil without a master
+	askedAt       map[who]time.Duration
 }
+
+// who is a run of an agent that asked a Sentinel; its connection stays there, whatever becomes of it.
+type who struct{ name, boot string }
 
 // watch is what a Sentinel knows of its master; SENTINEL REMOVE forgets it all, votes included.
 type watch struct {
@@ -66,7 +70,7 @@ func (s *sentinel) start() {
 	} else {
 		s.epoch++
 	}
-	s.running, s.hung, s.watch = true, false, nil
+	s.running, s.hung, s.watch, s.askedAt = true, false, nil, map[who]time.Duration{}
 	s.gen++
 	gen := s.gen
 	var tick func()
@@ -326,6 +330,15 @@ func (s *sentinel) convert() {
 			r.roleSince, r.confFrom = w.now, w.now
 		}
 	}
+}
+
+// askers is what CLIENT LIST shows, which counts in whole seconds.
+func (s *sentinel) askers() (all []Asker) {
+	for w, at := range s.askedAt {
+		idle := s.n.w.now.Truncate(second) - at.Truncate(second)
+		all = append(all, Asker{w.name, w.boot, max(idle-second, 0)})
+	}
+	return all
 }
 
 // view is what its answers show.

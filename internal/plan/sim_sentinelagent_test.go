@@ -54,13 +54,14 @@ func (a *agent) askSentinel(i int) {
 			})
 			return
 		}
-		v := p.sen.view()
+		v, askers := p.sen.view(), p.sen.askers()
+		p.sen.askedAt[who{a.n.name, a.boot}] = w.now
 		a.later(back, func() {
 			if sent < m.AskedAt {
 				return
 			}
 			changed := v.MasterAddress != m.MasterAddress
-			m.SentinelView, m.Reachable, m.Gone, m.AskedAt = v, true, false, sent
+			m.SentinelView, m.Askers, m.Reachable, m.Gone, m.AskedAt = v, askers, true, false, sent
 			if changed {
 				a.wake()
 			}

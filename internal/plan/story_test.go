@@ -270,6 +270,13 @@ func (s *story) setSentinel(name string, f []string) error {
 			p.Reachable, p.Gone = true, false
 		case "gone":
 			p.Reachable, p.Gone = false, true
+		case "silent":
+			who, d, _ := strings.Cut(v, ":")
+			silent, err := time.ParseDuration(d)
+			if err != nil {
+				return err
+			}
+			p.Askers = []Asker{{Name: who, Boot: s.members[who].Boot, Silent: silent}}
 		case "replicas":
 			p.Replicas = nil
 			for _, r := range strings.Split(v, ",") {

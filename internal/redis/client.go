@@ -43,10 +43,14 @@ func (c *credentials) get(context.Context) (string, string, error) {
 
 // NewClient makes a client of the server at addr, HOST:PORT. It does not connect yet. An empty password means
 // none. Close it after use.
-func NewClient(addr, password string) *Client {
+func NewClient(addr, password string) *Client { return newClient("", addr, password) }
+
+func newClient(name, addr, password string) *Client {
 	c := &Client{addr: addr, auth: &credentials{}}
 	c.auth.password.Store(&password)
-	c.rdb = goredis.NewClient(clientOptions(addr, c.auth))
+	o := clientOptions(addr, c.auth)
+	o.ClientName = name
+	c.rdb = goredis.NewClient(o)
 	return c
 }
 

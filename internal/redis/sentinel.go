@@ -17,6 +17,45 @@ type Sentinel struct{ *Client }
 // NewSentinel makes a client of the Sentinel at addr, HOST:PORT. It does not connect yet. Close it after use.
 func NewSentinel(addr, password string) *Sentinel { return &Sentinel{NewClient(addr, password)} }
 
+// NewNamedSentinel makes one whose connections have a name, without spaces, which Connections of others show.
+func NewNamedSentinel(name, addr, password string) *Sentinel {
+	return &Sentinel{newClient(name, addr, password)}
+}
+
+// Connection is an open connection to a Sentinel that has a name. Silent is for how long at least it has sent nothing, in whole seconds.
+type Connection struct {
+	Name   string
+	Silent time.Duration
+}
+
+// Connections lists the open connections that have a name.
+func (s *Sentinel) Connections(ctx context.Context) ([]Connection, error) {
+	v, err := s.do(ctx, "CLIENT", "LIST")
+	if err != nil {
+		return nil, err
+	}
+	return connectionsOf(fmt.Sprint(v)), nil
+}
+
+func connectionsOf(list string) (all []Connection) {
+	for line := range strings.Lines(list) {
+		name, idle := "", int64(0)
+		for _, f := range strings.Fields(line) {
+			switch k, v, _ := strings.Cut(f, "="); k {
+			case "name":
+				name = v
+			case "idle":
+				idle, _ = strconv.ParseInt(v, 10, 64)
+			}
+		}
+		if name != "" {
+			// The server counts in whole seconds of its clock: between two of them may be one less.
+			all = append(all, Connection{name, time.Duration(max(idle-1, 0)) * time.Second})
+		}
+	}
+	return all
+}
+
 // Master is what a Sentinel knows of a master.
 type Master struct {
 	Name, Address       string

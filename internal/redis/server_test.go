@@ -248,6 +248,41 @@ func TestShutdownIsNoError(t *testing.T) {
 	})
 }
 
+// TestConnections: a Sentinel tells for how long a client has asked nothing, while the connection is there.
+func TestConnections(t *testing.T) {
+	ctx := t.Context()
+	conf := SentinelConf{IP: "127.11.0.2", Port: freePort(t, "127.11.0.2"), Dir: t.TempDir(), ID: SentinelID("u", "s-0"), Password: "p"}
+	addr := fmt.Sprintf("%s:%d", conf.IP, conf.Port)
+	start(t, conf.Render(), addr, "p", "--sentinel")
+	named, other := NewNamedSentinel("a/b", addr, "p"), NewSentinel(addr, "p")
+	defer named.Close()
+	defer other.Close()
+	if err := named.Ping(ctx); err != nil {
+		t.Fatal(err)
+	}
+	asked := time.Now()
+	eventually(t, "a second of silence is told", func() error {
+		all, err := other.Connections(ctx)
+		if err != nil || len(all) != 1 || all[0].Name != "a/b" {
+			return fmt.Errorf("connections %+v, %w", all, err)
+		}
+		if passed := time.Since(asked); all[0].Silent > passed+200*time.Millisecond {
+			t.Errorf("silent for %s after %s", all[0].Silent, passed)
+		}
+		if all[0].Silent < time.Second {
+			return fmt.Errorf("silent for %s", all[0].Silent)
+		}
+		return nil
+	})
+	_ = named.Close()
+	eventually(t, "a closed connection is gone", func() error {
+		if all, err := other.Connections(ctx); err != nil || len(all) > 0 {
+			return fmt.Errorf("connections %+v, %w", all, err)
+		}
+		return nil
+	})
+}
+
 func TestSentinel(t *testing.T) {
 	ctx := t.Context()
 	a, m := member(t, nil)
