@@ -40,7 +40,7 @@ func throughSentinels(addrs []string, master, password string) dialer {
 	return func() redis.UniversalClient {
 		return redis.NewFailoverClient(&redis.FailoverOptions{
 			MasterName: master, SentinelAddrs: addrs, SentinelPassword: password, Password: password,
-			MaxRetries: -1, PoolSize: 1, Protocol: 2,
+			MaxRetries: -1, PoolSize: 1, Protocol: 2, DialerRetries: 1,
 			DialTimeout: attemptTimeout, ReadTimeout: attemptTimeout, WriteTimeout: attemptTimeout, ContextTimeoutEnabled: true,
 			DisableIdentity: true,
 		})

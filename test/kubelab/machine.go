@@ -145,6 +145,8 @@ func (l *lab) processOf(machine string) int {
 // stopMachine powers a machine off and waits until all that ran in it is gone. Its disk stays.
 func (l *lab) stopMachine(ctx context.Context, machine string) error {
 	pid := l.processOf(machine)
+	// First, so that nobody hears of its end: the kernel closes the connections of processes that it kills.
+	l.unplug(ctx, machine)
 	if pid > 0 {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return fmt.Errorf("stop %s, process %d: %w", machine, pid, err)
@@ -159,7 +161,6 @@ func (l *lab) stopMachine(ctx context.Context, machine string) error {
 	if err != nil {
 		return err
 	}
-	l.unplug(ctx, machine)
 	return removeCgroups(ctx, machine)
 }
 

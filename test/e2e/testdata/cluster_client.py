@@ -6,7 +6,7 @@ import threading
 import time
 
 from redis.cluster import RedisCluster
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 host, port = sys.argv[1].rsplit(":", 1)
 password = sys.stdin.readline().rstrip("\n")
@@ -28,7 +28,7 @@ while not over.is_set():
         acked.append(n)
         if len(acked) == 1:
             print("writing", flush=True)
-    except (RedisError, OSError) as e:
+    except (RedisError, RedisClusterException, OSError) as e:  # in redis-py 4.3 the second is none of the first
         failed += 1
         error = f"{type(e).__name__}: {e}"
     except AttributeError:  # redis-py 4.3 itself, when it is sent to a node that it has not heard of
