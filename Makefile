@@ -39,6 +39,10 @@ scenarios: .go .redis-server build ## Run the end-to-end scenarios on the embedd
 e2e: .go ## Run them, and those that break nodes, on a real Kubernetes: $KUBECONFIG, or three nodes on this machine (SCENARIOS=core: the shortest)
 	hack/e2e.sh -scenarios=$(SCENARIOS)
 
+.PHONY: scale
+scale: .go build ## Measure the operator with 200 Redises and with 1,000 Rollouts against a real API server (SCALE='-redises=20 -resyncs=10': less)
+	hack/scale.sh $(SCALE)
+
 .PHONY: kubelab
 kubelab: .go ## Build bin/kubelab, which runs a real Kubernetes on this machine
 	go build -C test/kubelab -o $(CURDIR)/bin/kubelab .

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -18,7 +19,7 @@ import (
 const usage = `Kubelab runs a real Kubernetes of some nodes on this machine, for tests. It needs Debian, root, and Go.
 
 Usage, inside the repository:
-  kubelab build                  Build the programs of Kubernetes that the cache lacks, and nothing else
+  kubelab build                  Build the programs of Kubernetes that the cache lacks, and print the directory of all
   kubelab up [--nodes N]         Build what is missing and start a cluster, in place of one that is there (N: 1 to 9; default 3)
   kubelab down                   Stop it and remove all that it made; what was built stays in the cache
   kubelab status                 Show the machines: kn1 to knN are nodes, api has the API server, clients runs kube-proxy alone
@@ -61,7 +62,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		_, err := fmt.Fprintln(out, l.kubeconfig())
 		return err
 	}
-	if os.Geteuid() != 0 {
+	if os.Geteuid() != 0 && args[0] != "build" {
 		return errors.New("namespaces, mounts and networks are root's to make: run it as root")
 	}
 	if args[0] == "machine" && len(args) == 2 {
@@ -82,7 +83,11 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		}
 		return l.up(ctx, nodes)
 	case command == "build" && len(rest) == 0:
-		return l.buildPrograms(ctx)
+		if err := l.buildPrograms(ctx); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintln(out, filepath.Dir(l.program("etcd")))
+		return err
 	case command == "down" && len(rest) == 0:
 		return l.down(ctx)
 	case command == "status" && len(rest) == 0:
