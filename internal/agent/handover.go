@@ -124,7 +124,7 @@ type handoverRun struct {
 	to       plan.Member
 	client   *redis.Client // of the candidate's server
 	agent    string
-	clock    int64 // of the candidate's agent, before the authority moved
+	clock    int64 // of the candidate's agent: see plan.Takeover
 	pausedAt time.Duration
 	pauseEnd time.Duration
 	lease    *Lease                // as it was given, in mode Replication
@@ -232,12 +232,14 @@ func (m *member) handoverStep(ctx context.Context, h *handoverRun, step plan.Han
 		defer cancel()
 		body := takeoverBody{
 			From: m.opts.Name, ReplID: h.history.ReplID, Offset: h.history.Offset,
-			PausedMS: (m.now() - h.pausedAt).Milliseconds(), Reason: m.leaving,
+			PausedMS: (m.now() - h.pausedAt).Milliseconds(), Reason: m.leaving, ClockNS: h.clock,
 		}
 		if h.lease != nil {
-			body.Term, body.Lease, body.ClockNS = h.lease.Term, h.lease, h.clock
+			body.Term, body.Lease = h.lease.Term, h.lease
 		}
-		return done(m.peers.call(long, "POST", h.agent, "/takeover", body, nil))
+		err := m.peers.call(long, "POST", h.agent, "/takeover", body, nil)
+		m.handedOver = m.now()
+		return done(err)
 	case plan.HandoverFinish:
 		m.opened = false
 		m.decided.Role = v1alpha1.RoleReplica
@@ -381,6 +383,9 @@ func (m *member) moveSentinels(ctx context.Context, h *handoverRun) (plan.Outcom
 				}
 				h.to, h.agent = peer, pod.Agent
 				m.awaitSentinels(ctx, peer.Address, every.C)
+				if asked, _, _, ok := m.peers.find(peer.Name); ok {
+					h.clock = asked.ClockNS
+				}
 				return plan.Succeeded, nil
 			}
 		}

@@ -36,8 +36,8 @@ type takeoverBody struct {
 	Offset   int64  `json:"offset"`
 	PausedMS int64  `json:"pausedMilliseconds,omitempty"`
 	Reason   string `json:"reason,omitempty"`
-	// Unplanned: the server of From died. Lease is what From wrote to give it to the receiver, after this had told its ClockNS;
-	// nil in mode Sentinel.
+	// Unplanned: the server of From died. Lease is what From wrote to give it to the receiver, nil in mode Sentinel. ClockNS is what the
+	// receiver told of its clock: see plan.Takeover.
 	Unplanned bool   `json:"unplanned,omitempty"`
 	Lease     *Lease `json:"lease,omitempty"`
 	ClockNS   int64  `json:"clockNanoseconds,omitempty"`

@@ -76,6 +76,7 @@ type member struct {
 	standIn        standIn
 	handover       *handoverCall
 	handoverFailed time.Duration
+	handedOver     time.Duration // when it last told another to take over
 	force          bool
 	takeover       *takeoverCall
 	node           node       // in mode Cluster
@@ -382,7 +383,7 @@ func (m *member) observe(v View) plan.Observation {
 		Now: now, Config: *m.config, Peers: members, Sentinels: sentinels,
 		Lease:         m.lease.observed(now, m.leaseTime()),
 		ServerRunning: m.server.running(), ServerStartedAt: m.startedAt, ServerAnsweredAt: m.answeredAt,
-		HandoverFailedAt: m.handoverFailed, HandoverForce: m.force, StopBy: m.stopBy(v), Memory: m.remembered,
+		HandoverFailedAt: m.handoverFailed, HandedOverAt: m.handedOver, HandoverForce: m.force, StopBy: m.stopBy(v), Memory: m.remembered,
 		Self: plan.Member{AgentStatus: m.self(), Address: m.opts.address(), Reachable: true, AskedAt: now},
 	}
 	for _, p := range v.Pods {
@@ -395,7 +396,7 @@ func (m *member) observe(v View) plan.Observation {
 	}
 	if m.takeover != nil {
 		t := &m.takeover.takeoverBody
-		o.Takeover = &plan.Takeover{Term: t.Term, From: t.From, ReplID: t.ReplID, Offset: t.Offset}
+		o.Takeover = &plan.Takeover{Term: t.Term, From: t.From, ReplID: t.ReplID, Offset: t.Offset, Since: time.Duration(t.ClockNS)}
 	}
 	return o
 }

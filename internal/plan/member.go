@@ -11,6 +11,9 @@ import (
 func DecideMember(o Observation) Decision {
 	m := &decider{Observation: &o, d: Decision{Memory: o.Memory, Next: o.Now + RenewEvery}}
 	m.recall()
+	if m.Takeover != nil && m.late(m.Takeover) {
+		m.Takeover = nil
+	}
 	switch {
 	case o.Config.Mode == v1alpha1.ModeSentinel:
 		m.underSentinels()
@@ -82,7 +85,7 @@ func (m *decider) recall() {
 		}
 	}
 	if m.Self.Open() {
-		mem.Master, mem.Settled, mem.Opening = m.Self.Name, true, 0
+		mem.Master, mem.Settled, mem.Opening, mem.OpenAt = m.Self.Name, true, 0, m.Now
 	}
 	for i := range m.Peers {
 		p := &m.Peers[i]
@@ -98,6 +101,16 @@ func (m *decider) recall() {
 			m.Self.Term = p.Term
 		}
 	}
+}
+
+// wordFor is how long the word of a takeover holds in mode Sentinel, where no term tells which change of master it belongs to. Whoever
+// gave it opens again, should the Sentinels still name him, only when it must be over.
+const wordFor = second
+
+// late tells whether a takeover was sent before this member was last open, and hence belongs to a change of master that is over, or is
+// too old to be acted upon.
+func (m *decider) late(t *Takeover) bool {
+	return t.Since <= m.d.Memory.OpenAt || m.Config.Mode == v1alpha1.ModeSentinel && m.Now-t.Since > wordFor
 }
 
 // asHolder decides while the Lease names this run of this agent.

@@ -37,6 +37,8 @@ type Observation struct {
 	HandoverForce bool
 	// HandoverFailedAt is when a handover by this member last failed, 0 for never.
 	HandoverFailedAt time.Duration
+	// HandedOverAt is when this member last told another to take over, answered or not, 0 for never.
+	HandedOverAt time.Duration
 	// Takeover is set when the old master's agent posted /takeover to this member and it is not answered yet. The agent
 	// reads the Lease again before it decides.
 	Takeover *Takeover
@@ -53,6 +55,8 @@ type Takeover struct {
 	From   string
 	ReplID string
 	Offset int64
+	// Since is a moment of the receiver's clock that it told the sender before that moved the authority, in mode Sentinel right after.
+	Since time.Duration
 }
 
 // Memory is what one decision leaves for the next. The agent hands it back unread and keeps it in memory only.
@@ -64,8 +68,9 @@ type Memory struct {
 	LiveRun string
 	// Settled: this run of the agent has seen an open master, so a vacancy is no cold start.
 	Settled bool
-	// Master is the member that was last seen open.
+	// Master is the member that was last seen open, OpenAt when the own server was.
 	Master string
+	OpenAt time.Duration
 	// SentinelsAt is when it was last certain that no majority of the Sentinels named another master, NamedSince since when
 	// a majority names this member.
 	SentinelsAt, NamedSince time.Duration

@@ -123,6 +123,11 @@ func (m *decider) asNamedMaster(named string) {
 func (m *decider) openUnderSentinels(self bool) {
 	mem, s := &m.d.Memory, &m.Self.Server
 	m.d.Candidate = self && m.holds()
+	if until := m.HandedOverAt + wordFor*3/2; m.Takeover == nil && m.HandedOverAt > 0 && m.Now < until {
+		m.why("named by the Sentinels, but whom this member handed over to may be about to open")
+		m.lookAt(until)
+		return
+	}
 	if m.Takeover == nil && m.contested() {
 		m.why("named by the Sentinels, but one of them names another; waiting until they agree")
 		m.lookAt(m.Now + fresh)
@@ -179,7 +184,11 @@ func (m *decider) openUnderSentinels(self bool) {
 	mem.Opening = term
 	m.why("named by the Sentinels")
 	m.do(demote...)
-	m.do(Remember{term}, Open{Term: term, Before: m.Now + m.downAfter()/2})
+	before := m.Now + m.downAfter()/2
+	if m.Takeover != nil {
+		before = min(before, m.Takeover.Since+wordFor)
+	}
+	m.do(Remember{term}, Open{Term: term, Before: before})
 	m.label()
 	m.do(Nudge{})
 }

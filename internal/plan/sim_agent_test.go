@@ -37,6 +37,7 @@ type agent struct {
 	wanted, force     bool
 	to                string
 	failedAt          time.Duration
+	handedAt          time.Duration
 	handover          HandoverStep
 	stopBy            time.Duration
 	nextAt            time.Duration // true time of the next look
@@ -205,7 +206,7 @@ func (a *agent) observe() Observation {
 	o := Observation{
 		Now: now, Config: a.config(), Lease: a.lease, Memory: a.memory, ServerRunning: n.srv.running, ServerAnsweredAt: a.answered,
 		ServerStartedAt: a.own(n.srv.startedAt), Handover: a.handover, HandoverWanted: a.wanted, HandoverTo: a.to,
-		HandoverFailedAt: a.failedAt, Takeover: a.takeover, StopBy: a.stopBy, HandoverForce: a.force,
+		HandoverFailedAt: a.failedAt, HandedOverAt: a.handedAt, Takeover: a.takeover, StopBy: a.stopBy, HandoverForce: a.force,
 		Self:  Member{AgentStatus: s, Address: n.address, Label: n.label},
 		Peers: make([]Member, 0, len(w.nodes)),
 	}

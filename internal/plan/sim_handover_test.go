@@ -85,7 +85,11 @@ func (a *agent) doStep(step HandoverStep, x *HandOver, done func(Outcome)) {
 		return
 	case HandoverFollow:
 		n.followServer(x.Address)
+		if len(a.sentinels) > 0 && c.agent.running && w.linked(n, c) {
+			a.candidateClock = c.agent.clock()
+		}
 	case HandoverTakeover:
+		a.handedAt = a.clock()
 		a.tell(c, Takeover{Term: a.lease.Term, From: n.name, ReplID: s.id, Offset: s.data.off - s.base}, a.candidateClock)
 	case HandoverFinish, HandoverLeave:
 		s.pausedUntil = 0
@@ -121,7 +125,7 @@ func (a *agent) tell(c *node, t Takeover, clock time.Duration) {
 		return
 	}
 	l := simLease{a.lease.Holder, a.lease.Boot, a.lease.LastHolder, a.lease.From, a.lease.Term, a.lease.Members, a.leaseRV}
-	t.Term = l.term
+	t.Term, t.Since = l.term, clock
 	delay := ms
 	if w.chance(0.05) {
 		delay = w.between(50*ms, 6*second)

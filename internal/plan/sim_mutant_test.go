@@ -107,6 +107,7 @@ func TestSimulatorCatches(t *testing.T) {
 				o.Peers[i].AskedAt = o.Now
 			}
 		})},
+		{"forgets that it told another to take over", "Sentinel", 11700, mutate(func(o *Observation) { o.HandedOverAt = 0 })},
 		{"leaves a replica unfenced", "Sentinel", 34, mutant{unfenced: true}},
 		{"lets an empty member be promoted", "Sentinel", 1378, mutant{copied: true}},
 	} {

@@ -195,7 +195,7 @@ func (s *story) setMember(name string, f []string) error {
 		case "force":
 			m.force = true
 		case "takeover":
-			m.takeover = &Takeover{Term: n, From: m.memory.Master, ReplID: sv.ReplID, Offset: sv.Offset}
+			m.takeover = &Takeover{Term: n, From: m.memory.Master, ReplID: sv.ReplID, Offset: sv.Offset, Since: s.now}
 			if s.lease.Holder == name && s.lease.From != "" {
 				m.renewedAt = s.lease.ChangedAt
 			}
