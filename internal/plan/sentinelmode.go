@@ -282,6 +282,9 @@ func (m *decider) bootstrap() {
 
 // askForTheDead asks for a failover of a named master that is proven dead, and whose agent cannot ask.
 func (m *decider) askForTheDead(named string) {
+	if named == "" {
+		return // and a pod that has no address yet is nobody's master
+	}
 	for i := range m.Peers {
 		p := &m.Peers[i]
 		if p.Address == named && !p.Reachable && (p.Refused && m.Now-p.RefusedAt <= fresh || p.Terminated) {
