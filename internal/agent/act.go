@@ -71,17 +71,6 @@ func (m *member) relabel(set []func() error) <-chan error {
 	return results
 }
 
-// passLabel moves the label of the master from this member, which takes no writes any more, to another. Writers wait, so it is begun
-// before that one is open, and before the authority has moved. What becomes of no change of master after all, or fails, the one who is
-// master puts right.
-func (m *member) passLabel(ctx context.Context, to string) <-chan error {
-	ctx = context.WithoutCancel(ctx)
-	return m.relabel([]func() error{
-		func() error { return m.setRole(ctx, to, v1alpha1.RoleMaster) },
-		func() error { return m.setRole(ctx, m.opts.Name, v1alpha1.RoleReplica) },
-	})
-}
-
 // leadingLabels is with how many labels actions begin.
 func leadingLabels(actions []plan.Action) int {
 	n := slices.IndexFunc(actions, func(a plan.Action) bool { _, is := a.(plan.SetRoleLabel); return !is })

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 
+	"redstart.dev/redstart/api/v1alpha1"
 	"redstart.dev/redstart/internal/plan"
 )
 
@@ -16,11 +17,15 @@ func (m *member) bequeath(ctx context.Context, a plan.Bequeath) error {
 		return errors.New("it has no address")
 	}
 	m.refresh.Store(true)
-	m.passLabel(ctx, a.To)
 	l, err := m.give(ctx, a.To, a.Boot, true, m.whyReleased())
 	if err != nil {
 		return err
 	}
+	// Writers wait, so the labels move while the other opens; what fails of that it repeats.
+	m.relabel([]func() error{
+		func() error { return m.setRole(ctx, a.To, v1alpha1.RoleMaster) },
+		func() error { return m.setRole(ctx, m.opts.Name, v1alpha1.RoleReplica) },
+	})
 	told, cancel := context.WithTimeout(ctx, takeoverTime)
 	defer cancel()
 	return m.peers.call(told, http.MethodPost, pod.Agent, "/takeover", takeoverBody{

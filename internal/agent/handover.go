@@ -219,14 +219,13 @@ func (m *member) handoverStep(ctx context.Context, h *handoverRun, step plan.Han
 		}
 		return plan.Succeeded, nil
 	case plan.HandoverMove:
-		if m.config.Mode != v1alpha1.ModeSentinel {
-			h.labelled = m.passLabel(ctx, h.to.Name)
-		}
 		return m.move(ctx, h)
 	case plan.HandoverFollow:
-		if h.labelled == nil {
-			h.labelled = m.passLabel(ctx, h.to.Name) // whom the Sentinels promoted is known only now
-		}
+		// Writers wait, so the label moves while the candidate opens.
+		h.labelled = m.relabel([]func() error{
+			func() error { return m.setRole(ctx, h.to.Name, v1alpha1.RoleMaster) },
+			func() error { return m.setRole(ctx, m.opts.Name, v1alpha1.RoleReplica) },
+		})
 		return done(m.client.FollowFenced(short, h.to.Address))
 	case plan.HandoverTakeover:
 		long, cancel := context.WithTimeout(ctx, takeoverTime)
