@@ -71,6 +71,16 @@ func (m *member) relabel(set []func() error) <-chan error {
 	return results
 }
 
+// passLabel moves the label of the master from this member to another, which the authority names. It outlives the actions that it is
+// one of.
+func (m *member) passLabel(ctx context.Context, to string) <-chan error {
+	ctx = context.WithoutCancel(ctx)
+	return m.relabel([]func() error{
+		func() error { return m.setRole(ctx, to, v1alpha1.RoleMaster) },
+		func() error { return m.setRole(ctx, m.opts.Name, v1alpha1.RoleReplica) },
+	})
+}
+
 // leadingLabels is with how many labels actions begin.
 func leadingLabels(actions []plan.Action) int {
 	n := slices.IndexFunc(actions, func(a plan.Action) bool { _, is := a.(plan.SetRoleLabel); return !is })

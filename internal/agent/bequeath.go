@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 
-	"redstart.dev/redstart/api/v1alpha1"
 	"redstart.dev/redstart/internal/plan"
 )
 
@@ -22,10 +21,7 @@ func (m *member) bequeath(ctx context.Context, a plan.Bequeath) error {
 		return err
 	}
 	// Writers wait, so the labels move while the other opens; what fails of that it repeats.
-	m.relabel([]func() error{
-		func() error { return m.setRole(ctx, a.To, v1alpha1.RoleMaster) },
-		func() error { return m.setRole(ctx, m.opts.Name, v1alpha1.RoleReplica) },
-	})
+	m.passLabel(ctx, a.To)
 	told, cancel := context.WithTimeout(ctx, takeoverTime)
 	defer cancel()
 	return m.peers.call(told, http.MethodPost, pod.Agent, "/takeover", takeoverBody{

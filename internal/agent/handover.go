@@ -222,10 +222,7 @@ func (m *member) handoverStep(ctx context.Context, h *handoverRun, step plan.Han
 		return m.move(ctx, h)
 	case plan.HandoverFollow:
 		// Writers wait, so the label moves while the candidate opens.
-		h.labelled = m.relabel([]func() error{
-			func() error { return m.setRole(ctx, h.to.Name, v1alpha1.RoleMaster) },
-			func() error { return m.setRole(ctx, m.opts.Name, v1alpha1.RoleReplica) },
-		})
+		h.labelled = m.passLabel(ctx, h.to.Name)
 		return done(m.client.FollowFenced(short, h.to.Address))
 	case plan.HandoverTakeover:
 		long, cancel := context.WithTimeout(ctx, takeoverTime)
