@@ -71,8 +71,9 @@ func (m *member) relabel(set []func() error) <-chan error {
 	return results
 }
 
-// passLabel moves the label of the master from this member to another, which the authority names. It outlives the actions that it is
-// one of.
+// passLabel moves the label of the master from this member, which takes no writes any more, to another. Writers wait, so in mode
+// Replication it is begun before that one is open, and before the authority has moved. What becomes of no change of master after all,
+// or fails, the one who is master puts right. It outlives the actions that it is one of.
 func (m *member) passLabel(ctx context.Context, to string) <-chan error {
 	ctx = context.WithoutCancel(ctx)
 	return m.relabel([]func() error{

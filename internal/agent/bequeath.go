@@ -16,12 +16,11 @@ func (m *member) bequeath(ctx context.Context, a plan.Bequeath) error {
 		return errors.New("it has no address")
 	}
 	m.refresh.Store(true)
+	m.passLabel(ctx, a.To)
 	l, err := m.give(ctx, a.To, a.Boot, true, m.whyReleased())
 	if err != nil {
 		return err
 	}
-	// Writers wait, so the labels move while the other opens; what fails of that it repeats.
-	m.passLabel(ctx, a.To)
 	told, cancel := context.WithTimeout(ctx, takeoverTime)
 	defer cancel()
 	return m.peers.call(told, http.MethodPost, pod.Agent, "/takeover", takeoverBody{

@@ -219,10 +219,14 @@ func (m *member) handoverStep(ctx context.Context, h *handoverRun, step plan.Han
 		}
 		return plan.Succeeded, nil
 	case plan.HandoverMove:
+		if m.config.Mode != v1alpha1.ModeSentinel {
+			h.labelled = m.passLabel(ctx, h.to.Name)
+		}
 		return m.move(ctx, h)
 	case plan.HandoverFollow:
-		// Writers wait, so the label moves while the candidate opens.
-		h.labelled = m.passLabel(ctx, h.to.Name)
+		if h.labelled == nil {
+			h.labelled = m.passLabel(ctx, h.to.Name) // whom the Sentinels promoted is known only now
+		}
 		return done(m.client.FollowFenced(short, h.to.Address))
 	case plan.HandoverTakeover:
 		long, cancel := context.WithTimeout(ctx, takeoverTime)

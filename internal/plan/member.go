@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -86,6 +87,9 @@ func (m *decider) recall() {
 	}
 	if m.Self.Open() {
 		mem.Master, mem.Settled, mem.Opening, mem.OpenAt = m.Self.Name, true, 0, m.Now
+	}
+	if m.Self.Open() || m.Self.Label != v1alpha1.RoleMaster {
+		mem.MislabelledSince = 0
 	}
 	for i := range m.Peers {
 		p := &m.Peers[i]
@@ -360,11 +364,20 @@ func (m *decider) label() {
 }
 
 // labelReplica takes the label master off this member. While its server is down that can wait: whoever takes over does it, and
-// the API has better to do.
+// the API has better to do. A label that came before the authority is given time for it: who gives that moves both at once.
 func (m *decider) labelReplica() {
-	if m.Lease.APIReachable && m.Self.Server.Up && m.Self.Label != v1alpha1.RoleReplica {
-		m.do(SetRoleLabel{Pod: m.Self.Name, Role: v1alpha1.RoleReplica})
+	if !m.Lease.APIReachable || !m.Self.Server.Up || m.Self.Label == v1alpha1.RoleReplica {
+		return
 	}
+	if m.Self.Label == v1alpha1.RoleMaster && m.d.Memory.Master != m.Self.Name && !m.Self.Stopping {
+		since := cmp.Or(m.d.Memory.MislabelledSince, m.Now)
+		m.d.Memory.MislabelledSince = since
+		if m.Now < since+labelsTime {
+			m.lookAt(since + labelsTime)
+			return
+		}
+	}
+	m.do(SetRoleLabel{Pod: m.Self.Name, Role: v1alpha1.RoleReplica})
 }
 
 func (m *decider) renew() {

@@ -87,6 +87,8 @@ type Memory struct {
 	DifferSince time.Duration
 	// LabelsAt is from when on this master sees to the labels: before, the one that handed over to it does.
 	LabelsAt time.Duration
+	// MislabelledSince is since when the label of this member says master though it is none; 0 while it does not.
+	MislabelledSince time.Duration
 }
 
 // Member is one member as the observer knows it.
