@@ -28,6 +28,10 @@ import (
 // managedBy marks the slices that this controller owns.
 const managedBy = "endpointslice-controller.k8s.io"
 
+// settle is how long the change of a pod waits for others to be written with it. The proxy does not: those who wait for a Redis to
+// change its master need the machine more than those who read about it.
+const settle = 50 * time.Millisecond
+
 // lookAgain is the pause before a second look after a conflicting write.
 const lookAgain = 5 * time.Millisecond
 
@@ -60,7 +64,7 @@ func (r *endpoints) enqueue(ctx context.Context, q queue, pods ...client.Object)
 		s := &l.Items[i]
 		sel := labels.SelectorFromSet(s.Spec.Selector)
 		if len(s.Spec.Selector) > 0 && slices.ContainsFunc(pods, func(p client.Object) bool { return sel.Matches(labels.Set(p.GetLabels())) }) {
-			q.Add(ctrl.Request{NamespacedName: client.ObjectKeyFromObject(s)})
+			q.AddAfter(ctrl.Request{NamespacedName: client.ObjectKeyFromObject(s)}, settle)
 		}
 	}
 }
