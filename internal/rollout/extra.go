@@ -75,7 +75,7 @@ func (r *reconciler) observeExtra(ctx context.Context, ro *v1alpha1.Rollout) (ma
 }
 
 // applyExtra makes, resizes or deletes the second workload.
-func (r *reconciler) applyExtra(ctx context.Context, ro *v1alpha1.Rollout, w workload, o machine.Observation, d machine.Desired) error {
+func (r *reconciler) applyExtra(ctx context.Context, ro *v1alpha1.Rollout, w workload, kept *revisions, o machine.Observation, d machine.Desired) error {
 	if !o.Extra.Exists && d.Extra == nil {
 		return nil
 	}
@@ -107,7 +107,7 @@ func (r *reconciler) applyExtra(ctx context.Context, ro *v1alpha1.Rollout, w wor
 	if !ok {
 		return nil // the workload is gone
 	}
-	template, err := r.revisions(ro).template(ctx, ro.Status.CanaryRevision)
+	template, err := kept.template(ctx, ro.Status.CanaryRevision)
 	if err != nil {
 		return err
 	}

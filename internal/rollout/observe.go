@@ -18,7 +18,7 @@ import (
 )
 
 // observe reads everything that a decision is based on. The workload is nil when there is none.
-func (r *reconciler) observe(ctx context.Context, ro *v1alpha1.Rollout) (workload, machine.Observation, error) {
+func (r *reconciler) observe(ctx context.Context, ro *v1alpha1.Rollout, kept *revisions) (workload, machine.Observation, error) {
 	o := machine.Observation{
 		Now: r.now(), Spec: &ro.Spec, Generation: ro.Generation, Deleting: !ro.DeletionTimestamp.IsZero(), Status: ro.Status,
 	}
@@ -27,10 +27,11 @@ func (r *reconciler) observe(ctx context.Context, ro *v1alpha1.Rollout) (workloa
 	if o.StepsHash, err = stepsHash(&ro.Spec); err != nil {
 		return nil, o, err
 	}
-	w, err := r.observeWorkload(ctx, ro, &o.Workload)
+	w, err := r.observeWorkload(ctx, ro, kept, &o.Workload)
 	if err != nil {
 		return nil, o, err
 	}
+	o.Status.ConfigHash = ro.Status.ConfigHash // was noted on the way
 	o.Extra, err = r.observeExtra(ctx, ro)
 	return w, o, err
 }
@@ -52,7 +53,7 @@ func shortHash(b []byte) string {
 	return hex.EncodeToString(sum[:5])
 }
 
-func (r *reconciler) observeWorkload(ctx context.Context, ro *v1alpha1.Rollout, out *machine.Workload) (workload, error) {
+func (r *reconciler) observeWorkload(ctx context.Context, ro *v1alpha1.Rollout, kept *revisions, out *machine.Workload) (workload, error) {
 	ref := ro.Spec.WorkloadRef
 	_, err := r.mapper.RESTMapping(appsv1.SchemeGroupVersion.WithKind(ref.Kind).GroupKind())
 	if meta.IsNoMatchError(err) {
@@ -74,8 +75,7 @@ func (r *reconciler) observeWorkload(ctx context.Context, ro *v1alpha1.Rollout, 
 	if out.Taken, err = r.taken(ctx, ro, w); err != nil {
 		return nil, err
 	}
-	store := r.revisions(ro)
-	if err := store.load(ctx); err != nil {
+	if err := kept.load(ctx); err != nil {
 		return nil, err
 	}
 	if out.Taken == "" {
@@ -84,13 +84,13 @@ func (r *reconciler) observeWorkload(ctx context.Context, ro *v1alpha1.Rollout, 
 		}
 	}
 	out.Exists, out.Size = true, w.size()
-	if out.Template, err = store.keep(ctx, w.template()); err != nil {
+	if out.Template, err = kept.keep(ctx, w.template()); err != nil {
 		return nil, err
 	}
 	if c := w.template().Spec.Containers; len(c) > 0 {
 		out.Image = c[0].Image
 	}
-	return w, w.observe(ctx, r.live, store.revisionOf, ro.Status.StableRevision, out)
+	return w, w.observe(ctx, r.live, kept.revisionOf, ro.Status.StableRevision, out)
 }
 
 // taken is why a workload is not ours to hold; empty if it is.

@@ -42,6 +42,7 @@ func (r *reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err := r.live.Get(ctx, req.NamespacedName, ro); err != nil {
 		if apierrors.IsNotFound(err) {
 			r.metrics.forget(req.NamespacedName)
+			r.config.forget(req.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
@@ -69,7 +70,8 @@ func (r *reconciler) step(ctx context.Context, ro *v1alpha1.Rollout) (ctrl.Resul
 		r.block(ro, before, blockedError{v1alpha1.ReasonInvalidSpec, errs.ToAggregate().Error()})
 		return ctrl.Result{}, r.writeStatus(ctx, ro, before, "")
 	}
-	w, o, err := r.observe(ctx, ro)
+	kept := r.revisions(ro)
+	w, o, err := r.observe(ctx, ro, kept)
 	if err != nil {
 		return r.blocked(ctx, ro, before, "", err)
 	}
@@ -80,12 +82,12 @@ func (r *reconciler) step(ctx context.Context, ro *v1alpha1.Rollout) (ctrl.Resul
 		r.events.Event(ro, eventType(e.Warning), e.Reason, e.Message)
 		r.log.Info("rollout", "rollout", ro.Namespace+"/"+ro.Name, "event", e.Reason, "message", e.Message)
 	}
-	if err := r.apply(ctx, ro, w, o, d.Desired); err != nil {
+	if err := r.apply(ctx, ro, w, kept, o, d.Desired); err != nil {
 		return r.blocked(ctx, ro, before, image, err)
 	}
 	due := r.measure(ctx, ro, d.Desired.Stages)
 	if deleting && d.Desired.Done {
-		if err := r.revisions(ro).forget(ctx, nil); err != nil {
+		if err := kept.forget(ctx, nil); err != nil {
 			return ctrl.Result{}, err
 		}
 		controllerutil.RemoveFinalizer(ro, v1alpha1.RolloutFinalizer)
@@ -98,19 +100,16 @@ func (r *reconciler) step(ctx context.Context, ro *v1alpha1.Rollout) (ctrl.Resul
 		return ctrl.Result{}, err
 	}
 	r.metrics.observe(ro, before)
-	if err := r.revisions(ro).forget(ctx, &ro.Status); err != nil {
+	if err := kept.forget(ctx, &ro.Status); err != nil {
 		return ctrl.Result{}, err
 	}
 	return ctrl.Result{RequeueAfter: soonest(d.Desired.Again, due, r.unwatched(ro))}, nil
 }
 
-// unwatched is when to look again at what no event tells of: pods that end, and ConfigMaps.
+// unwatched is when to look again at what no event tells of: pods that end.
 func (r *reconciler) unwatched(ro *v1alpha1.Rollout) time.Duration {
 	switch ro.Status.Phase {
 	case v1alpha1.RolloutHealthy, v1alpha1.RolloutAborted, v1alpha1.RolloutDisabled:
-		if ro.Spec.WatchConfig {
-			return 5 * lookAgain
-		}
 		return 0
 	}
 	since := ro.Status.StepStateSince
@@ -202,10 +201,10 @@ func imageOf(o *machine.Observation, st *v1alpha1.RolloutStatus) string {
 
 // apply makes the world as it is wanted. The order matters: nothing gets traffic before it is there, nothing goes before its
 // traffic has gone, and pods are kept out of a Service before they begin.
-func (r *reconciler) apply(ctx context.Context, ro *v1alpha1.Rollout, w workload, o machine.Observation, d machine.Desired) error {
+func (r *reconciler) apply(ctx context.Context, ro *v1alpha1.Rollout, w workload, kept *revisions, o machine.Observation, d machine.Desired) error {
 	holding := d.Hold == machine.Held
 	if holding {
-		if err := r.applyWorkload(ctx, ro, w, o, d); err != nil {
+		if err := r.applyWorkload(ctx, ro, w, kept, o, d); err != nil {
 			return err
 		}
 	}
@@ -215,11 +214,11 @@ func (r *reconciler) apply(ctx context.Context, ro *v1alpha1.Rollout, w workload
 	if err := r.applyRoutes(ctx, ro, d); err != nil {
 		return err
 	}
-	if err := r.applyExtra(ctx, ro, w, o, d); err != nil {
+	if err := r.applyExtra(ctx, ro, w, kept, o, d); err != nil {
 		return err
 	}
 	if !holding {
-		return r.applyWorkload(ctx, ro, w, o, d)
+		return r.applyWorkload(ctx, ro, w, kept, o, d)
 	}
 	return nil
 }

@@ -25,36 +25,35 @@ const annotationRevision = "redstart.dev/revision"
 // revisions keeps the pod templates of a Rollout, each as a ControllerRevision. The name of a revision is a hash of the
 // template when it was first seen; later ones are compared field by field, so that an API server or a controller that
 // knows new defaults makes no new revision of an old template.
+//
+// They are those of one look at the Rollout, and are listed once in it.
 type revisions struct {
-	r   *reconciler
-	ro  *v1alpha1.Rollout
-	all map[string]*corev1.PodTemplateSpec
+	r     *reconciler
+	ro    *v1alpha1.Rollout
+	items []appsv1.ControllerRevision
+	all   map[string]*corev1.PodTemplateSpec // nil until they were listed
 }
 
 func (r *reconciler) revisions(ro *v1alpha1.Rollout) *revisions {
-	return &revisions{r: r, ro: ro, all: map[string]*corev1.PodTemplateSpec{}}
-}
-
-func (s *revisions) list(ctx context.Context) ([]appsv1.ControllerRevision, error) {
-	var l appsv1.ControllerRevisionList
-	err := s.r.live.List(ctx, &l, client.InNamespace(s.ro.Namespace), client.MatchingLabels{v1alpha1.LabelRollout: s.ro.Name})
-	if err != nil {
-		return nil, fmt.Errorf("list the revisions of Rollout %s: %w", s.ro.Name, err)
-	}
-	return l.Items, nil
+	return &revisions{r: r, ro: ro}
 }
 
 func (s *revisions) load(ctx context.Context) error {
-	items, err := s.list(ctx)
-	if err != nil {
-		return err
+	if s.all != nil {
+		return nil
 	}
-	for i := range items {
+	var l appsv1.ControllerRevisionList
+	err := s.r.live.List(ctx, &l, client.InNamespace(s.ro.Namespace), client.MatchingLabels{v1alpha1.LabelRollout: s.ro.Name})
+	if err != nil {
+		return fmt.Errorf("list the revisions of Rollout %s: %w", s.ro.Name, err)
+	}
+	s.items, s.all = l.Items, map[string]*corev1.PodTemplateSpec{}
+	for i := range s.items {
 		t := &corev1.PodTemplateSpec{}
-		if err := json.Unmarshal(items[i].Data.Raw, t); err != nil {
+		if err := json.Unmarshal(s.items[i].Data.Raw, t); err != nil {
 			continue // spoilt by somebody; the next look at the workload writes it anew under another name
 		}
-		s.all[items[i].Annotations[annotationRevision]] = t
+		s.all[s.items[i].Annotations[annotationRevision]] = t
 	}
 	return nil
 }
@@ -103,7 +102,7 @@ func (s *revisions) keep(ctx context.Context, t *corev1.PodTemplateSpec) (string
 	if err := s.r.client.Create(ctx, c, client.FieldOwner(name)); err != nil {
 		return "", fmt.Errorf("keep revision %s of Rollout %s: %w", revision, s.ro.Name, err)
 	}
-	s.all[revision] = t
+	s.items, s.all[revision] = append(s.items, *c), t
 	return revision, nil
 }
 
@@ -129,12 +128,11 @@ func (s *revisions) forget(ctx context.Context, st *v1alpha1.RolloutStatus) erro
 			needed[h.Revision] = true
 		}
 	}
-	items, err := s.list(ctx)
-	if err != nil {
+	if err := s.load(ctx); err != nil {
 		return err
 	}
-	for i := range items {
-		c := &items[i]
+	for i := range s.items {
+		c := &s.items[i]
 		if needed[c.Annotations[annotationRevision]] || st != nil && s.r.now().Sub(c.CreationTimestamp.Time) < minRevisionAge {
 			continue
 		}

@@ -75,7 +75,10 @@ func Run(ctx context.Context, cfg *rest.Config, o Options) error {
 		LeaderElectionID: "redstart-rollout", LeaderElectionNamespace: o.LeaderElectionNamespace,
 		// Several may run in one process: in tests, one after the other.
 		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
-		Cache:      cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
+		Cache: cache.Options{
+			DefaultTransform: cache.TransformStripManagedFields(),
+			ByObject:         map[client.Object]cache.ByObject{&corev1.ConfigMap{}: {Transform: onlyVersion}, &corev1.Secret{}: {Transform: onlyVersion}},
+		},
 	}
 	if len(o.Namespaces) > 0 {
 		mo.Cache.DefaultNamespaces = map[string]cache.Config{}
@@ -107,6 +110,7 @@ type reconciler struct {
 	scripts  *traffic.Scripts
 	prober   *analysis.Prober
 	notifier *notifier
+	config   *configs
 	log      *slog.Logger
 	now      func() time.Time
 }
@@ -157,9 +161,11 @@ func setUp(ctx context.Context, m manager.Manager, o Options) error {
 		b = b.Watches(objectOf(kind), handler.EnqueueRequestsFromMapFunc(r.rolloutsOf(kind)), builder.OnlyMetadata)
 	}
 	b = b.WatchesRawSource(source.Channel(r.notifier.told, &handler.EnqueueRequestForObject{}))
-	if err := b.Complete(r); err != nil {
+	c, err := b.Build(r)
+	if err != nil {
 		return fmt.Errorf("set up the rollout controller: %w", err)
 	}
+	r.config = newConfigs(func() error { return r.watchConfigs(c, m.GetCache()) })
 	return r.notifier.setUp(m)
 }
 

@@ -44,7 +44,7 @@ func workloadOf(o client.Object) workload {
 }
 
 // applyWorkload gives the workload its template, and holds it, moves it or lets it go.
-func (r *reconciler) applyWorkload(ctx context.Context, ro *v1alpha1.Rollout, w workload, o machine.Observation, d machine.Desired) error {
+func (r *reconciler) applyWorkload(ctx context.Context, ro *v1alpha1.Rollout, w workload, kept *revisions, o machine.Observation, d machine.Desired) error {
 	if w == nil || !o.Workload.Exists {
 		return nil
 	}
@@ -53,7 +53,7 @@ func (r *reconciler) applyWorkload(ctx context.Context, ro *v1alpha1.Rollout, w 
 	if !ok {
 		return fmt.Errorf("%T is no object", object)
 	}
-	if err := r.setTemplate(ctx, ro, w, o, d); err != nil {
+	if err := r.setTemplate(ctx, ro, w, kept, o, d); err != nil {
 		return err
 	}
 	if d.Hold != machine.Leave {
@@ -84,11 +84,11 @@ func (r *reconciler) applyWorkload(ctx context.Context, ro *v1alpha1.Rollout, w 
 }
 
 // setTemplate gives the workload the template of a kept revision.
-func (r *reconciler) setTemplate(ctx context.Context, ro *v1alpha1.Rollout, w workload, o machine.Observation, d machine.Desired) error {
+func (r *reconciler) setTemplate(ctx context.Context, ro *v1alpha1.Rollout, w workload, kept *revisions, o machine.Observation, d machine.Desired) error {
 	if d.Template == "" || d.Template == o.Workload.Template {
 		return nil
 	}
-	t, err := r.revisions(ro).template(ctx, d.Template)
+	t, err := kept.template(ctx, d.Template)
 	if err != nil {
 		return err
 	}
