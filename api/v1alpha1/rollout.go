@@ -312,7 +312,7 @@ type IngressRouting struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=246
 	Name string `json:"name"`
-	// Class whose script is used: nginx, higress, alb, mse, or one that a ConfigMap adds. Default: nginx.
+	// Class whose script is used: nginx, higress, mse, aliyun-alb, kong, or one that a ConfigMap adds. Default: nginx.
 	// +kubebuilder:validation:MaxLength=63
 	ClassType string `json:"classType,omitempty"`
 }

@@ -16,6 +16,7 @@ const (
 	DefaultCheckInterval               = 30 * time.Second
 	DefaultConsecutiveErrorLimit int32 = 4
 	DefaultHTTPCheckTimeout            = 5 * time.Second
+	DefaultJobTimeout                  = 10 * time.Minute
 	DefaultIngressClass                = "nginx"
 	DefaultNotificationTimeout         = 5 * time.Second
 	DefaultNotificationKey             = "url"
@@ -133,6 +134,9 @@ func defaultChecks(checks []AnalysisCheck) {
 				h.Method = "GET"
 			}
 			fill(&h.Timeout, metav1.Duration{Duration: DefaultHTTPCheckTimeout})
+		}
+		if j := c.Job; j != nil {
+			fill(&j.Timeout, metav1.Duration{Duration: DefaultJobTimeout})
 		}
 	}
 }

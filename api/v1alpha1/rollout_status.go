@@ -179,6 +179,8 @@ type AnalysisStatus struct {
 	StartedAt metav1.MicroTime `json:"startedAt"`
 	// When it was last measured.
 	MeasuredAt *metav1.MicroTime `json:"measuredAt,omitempty"`
+	// Name of the Job that runs for the next measurement.
+	Job string `json:"job,omitempty"`
 	// Measurements that were judged, by outcome.
 	Successful   int32 `json:"successful,omitempty"`
 	Failed       int32 `json:"failed,omitempty"`

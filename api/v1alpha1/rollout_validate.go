@@ -249,10 +249,16 @@ func validateNamed[T any](items []T, most int, path *field.Path, name func(*T) s
 
 func (c *AnalysisCheck) validate(path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	if (c.Prometheus == nil) == (c.HTTP == nil) {
-		errs = append(errs, field.Invalid(path, c.Name, "expected exactly one of prometheus and http"))
+	given := 0
+	for _, is := range []bool{c.Prometheus != nil, c.HTTP != nil, c.Job != nil} {
+		if is {
+			given++
+		}
 	}
-	if c.HTTP == nil && c.SuccessCondition == "" && c.FailureCondition == "" && (c.Prometheus == nil || c.Prometheus.Template == "") {
+	if given != 1 {
+		errs = append(errs, field.Invalid(path, c.Name, "expected exactly one of prometheus, http and job"))
+	}
+	if c.HTTP == nil && c.Job == nil && c.SuccessCondition == "" && c.FailureCondition == "" && (c.Prometheus == nil || c.Prometheus.Template == "") {
 		errs = append(errs, field.Required(path.Child("successCondition"), "expected a successCondition or a failureCondition, for example result >= 0.99"))
 	}
 	if p := c.Prometheus; p != nil {
@@ -264,6 +270,10 @@ func (c *AnalysisCheck) validate(path *field.Path) field.ErrorList {
 			errs = append(errs, field.Invalid(at, c.Name, "expected either query or template"))
 		}
 		errs = append(errs, oneOf(p.Template, at.Child("template"), "success-rate", "p99")...)
+		errs = append(errs, oneOf(p.Gateway, at.Child("gateway"), GatewayRedstart, GatewayTraefik, GatewayIstio, GatewayContour, GatewayNginx)...)
+		if p.Gateway != "" && p.Template == "" {
+			errs = append(errs, field.Forbidden(at.Child("gateway"), "only a template asks for the metrics of a gateway; remove it"))
+		}
 		if p.Threshold != "" && (p.Template == "" || !decimal.MatchString(p.Threshold)) {
 			errs = append(errs, field.Invalid(at.Child("threshold"), p.Threshold, "expected a number such as 0.99, beside a template"))
 		}
@@ -275,6 +285,12 @@ func (c *AnalysisCheck) validate(path *field.Path) field.ErrorList {
 		}
 		errs = append(errs, oneOf(h.Method, at.Child("method"), "GET", "HEAD", "POST")...)
 		errs = append(errs, lasting(h.Timeout, 100*time.Millisecond, time.Minute, at.Child("timeout"))...)
+	}
+	if j := c.Job; j != nil {
+		if c.SuccessCondition != "" || c.FailureCondition != "" {
+			errs = append(errs, field.Forbidden(path.Child("job"), "a Job says itself whether it succeeded; remove successCondition and failureCondition"))
+		}
+		errs = append(errs, lasting(j.Timeout, time.Second, 24*time.Hour, path.Child("job", "timeout"))...)
 	}
 	errs = append(errs, lasting(c.InitialDelay, 0, 24*time.Hour, path.Child("initialDelay"))...)
 	errs = append(errs, lasting(c.Interval, 100*time.Millisecond, 24*time.Hour, path.Child("interval"))...)

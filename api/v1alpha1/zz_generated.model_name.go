@@ -126,6 +126,11 @@ func (in IngressRouting) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in JobCheck) OpenAPIModelName() string {
+	return "dev.redstart.v1alpha1.JobCheck"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in MemberStatus) OpenAPIModelName() string {
 	return "dev.redstart.v1alpha1.MemberStatus"
 }

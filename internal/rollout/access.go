@@ -24,6 +24,7 @@ func Rules() []rbacv1.PolicyRule {
 		rule("", all, "services"),
 		rule("", append(read[:3:3], "delete"), "pods"),
 		rule("", read, "configmaps", "secrets"),
+		rule("batch", []string{"get", "create", "delete"}, "jobs"), // of checks
 		rule("", []string{"create", "patch"}, "events"),
 		rule("networking.k8s.io", all, "ingresses"),
 		rule("gateway.networking.k8s.io", change, "httproutes", "grpcroutes"),

@@ -66,7 +66,11 @@ func (r *reconciler) step(ctx context.Context, ro *v1alpha1.Rollout) (ctrl.Resul
 	}
 	before := ro.Status.DeepCopy()
 	ro.Default()
-	if errs := ro.Validate(); len(errs) > 0 && !deleting {
+	errs := ro.Validate()
+	if len(errs) == 0 && ro.Status.StepState == "" { // a release goes on, and can be aborted
+		errs = r.prober.Validate(&ro.Spec, r.servesJobs)
+	}
+	if len(errs) > 0 && !deleting {
 		r.block(ro, before, blockedError{v1alpha1.ReasonInvalidSpec, errs.ToAggregate().Error()})
 		return ctrl.Result{}, r.writeStatus(ctx, ro, before, "")
 	}
@@ -84,6 +88,9 @@ func (r *reconciler) step(ctx context.Context, ro *v1alpha1.Rollout) (ctrl.Resul
 	}
 	if err := r.apply(ctx, ro, w, kept, o, d.Desired); err != nil {
 		return r.blocked(ctx, ro, before, image, err)
+	}
+	if err := r.endJobs(ctx, ro, before.Analysis, d.Desired.Stages); err != nil {
+		return ctrl.Result{}, err
 	}
 	due := r.measure(ctx, ro, d.Desired.Stages)
 	if deleting && d.Desired.Done {

@@ -3,7 +3,6 @@
 package analysis
 
 import (
-	"fmt"
 	"math"
 	"time"
 
@@ -89,47 +88,4 @@ func shorten(s string) string {
 // Target is what a check is about.
 type Target struct {
 	Namespace, Service, CanaryService, Route string
-}
-
-// templates are the queries that Redstart knows, with the condition that a threshold makes.
-var templates = map[string]struct{ query, condition, threshold string }{
-	"success-rate": {
-		query: `(sum(rate(redstart_gateway_requests_total{namespace="{{namespace}}",service="{{canaryService}}",code!~"5.."}[1m])) or vector(0))` +
-			` / sum(rate(redstart_gateway_requests_total{namespace="{{namespace}}",service="{{canaryService}}"}[1m]))`,
-		condition: "result >= %s", threshold: "0.99",
-	},
-	"p99": {
-		query:     `histogram_quantile(0.99, sum by (le) (rate(redstart_gateway_request_duration_seconds_bucket{namespace="{{namespace}}",service="{{canaryService}}"}[1m])))`,
-		condition: "result <= %s", threshold: "1",
-	},
-}
-
-// conditions are the expressions of a check, with those that its kind brings along.
-func conditions(c v1alpha1.AnalysisCheck) (success, failure string) {
-	success, failure = c.SuccessCondition, c.FailureCondition
-	if success != "" || failure != "" {
-		return success, failure
-	}
-	switch {
-	case c.HTTP != nil:
-		success = "result.status >= 200 && result.status < 400"
-	case c.Prometheus != nil && c.Prometheus.Template != "":
-		t := templates[c.Prometheus.Template]
-		threshold := c.Prometheus.Threshold
-		if threshold == "" {
-			threshold = t.threshold
-		}
-		success = fmt.Sprintf(t.condition, decimal(threshold))
-	}
-	return success, failure
-}
-
-// decimal writes a number so that CEL takes it for one with a point.
-func decimal(s string) string {
-	for _, r := range s {
-		if r == '.' {
-			return s
-		}
-	}
-	return s + ".0"
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/api"
 	prometheusv1 "github.com/prometheus/client_golang/api/prometheus/v1"
 	"github.com/prometheus/common/model"
+	"k8s.io/utils/lru"
 
 	"redstart.dev/redstart/api/v1alpha1"
 )
@@ -34,7 +35,12 @@ const (
 type Prober struct {
 	env  *cel.Env
 	http *http.Client
+	// programs are compiled conditions: those of a Rollout are looked at each time that it is.
+	programs *lru.Cache
 }
+
+// compiled bounds the compiled conditions that are held.
+const compiled = 1000
 
 // NewProber makes a Prober.
 func NewProber() (*Prober, error) {
@@ -45,7 +51,7 @@ func NewProber() (*Prober, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.DisableKeepAlives = true // measurements are rare
 	transport.ResponseHeaderTimeout = queryTimeout
-	return &Prober{env: env, http: &http.Client{Transport: transport}}, nil
+	return &Prober{env: env, http: &http.Client{Transport: transport}, programs: lru.New(compiled)}, nil
 }
 
 // Measure makes one measurement. The value is its result for people, or what went wrong.
@@ -74,21 +80,22 @@ func (p *Prober) result(ctx context.Context, c v1alpha1.AnalysisCheck, target Ta
 
 // fill puts what a check is about into its text.
 func fill(s string, t Target) string {
-	return strings.NewReplacer("{{namespace}}", t.Namespace, "{{service}}", t.Service, "{{canaryService}}", t.CanaryService, "{{route}}", t.Route).Replace(s)
+	return placeholder.ReplaceAllStringFunc(s, func(p string) string {
+		if of := placeholders[p]; of != nil {
+			return of(t)
+		}
+		return p
+	})
 }
 
 func (p *Prober) query(ctx context.Context, c *v1alpha1.PrometheusCheck, target Target) (any, error) {
-	text := c.Query
-	if c.Template != "" {
-		text = templates[c.Template].query
-	}
 	client, err := api.NewClient(api.Config{Address: c.Address, Client: p.http})
 	if err != nil {
 		return nil, fmt.Errorf("address of Prometheus %s: %w", c.Address, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	v, _, _, err := prometheusv1.NewAPI(client).Query(ctx, fill(text, target), time.Now(), prometheusv1.WithTimeout(queryTimeout))
+	v, _, _, err := prometheusv1.NewAPI(client).Query(ctx, fill(queryOf(c), target), time.Now(), prometheusv1.WithTimeout(queryTimeout))
 	if err != nil {
 		return nil, fmt.Errorf("ask Prometheus at %s: %w", c.Address, err)
 	}
@@ -187,13 +194,9 @@ func (p *Prober) holds(expression string, result any) (bool, error) {
 	if expression == "" {
 		return false, nil
 	}
-	ast, issues := p.env.Compile(expression)
-	if issues.Err() != nil {
-		return false, fmt.Errorf("%s: %w", expression, issues.Err())
-	}
-	program, err := p.env.Program(ast, cel.CostLimit(maxCost))
+	program, err := p.compile(expression)
 	if err != nil {
-		return false, fmt.Errorf("%s: %w", expression, err)
+		return false, err
 	}
 	out, _, err := program.Eval(map[string]any{"result": result})
 	if err != nil {
@@ -204,6 +207,25 @@ func (p *Prober) holds(expression string, result any) (bool, error) {
 		return false, fmt.Errorf("%s is %v; expected true or false", expression, out.Value())
 	}
 	return held, nil
+}
+
+func (p *Prober) compile(expression string) (cel.Program, error) {
+	if known, ok := p.programs.Get(expression); ok {
+		return known.(cel.Program), nil //nolint:forcetypeassert // nothing else is put there
+	}
+	ast, issues := p.env.Compile(expression)
+	if issues.Err() != nil {
+		return nil, fmt.Errorf("%s: %s", expression, issues.Errors()[0].Message)
+	}
+	if t := ast.OutputType(); !t.IsExactType(cel.BoolType) && !t.IsExactType(cel.DynType) {
+		return nil, fmt.Errorf("%s is of type %s; expected true or false", expression, t)
+	}
+	program, err := p.env.Program(ast, cel.CostLimit(maxCost))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", expression, err)
+	}
+	p.programs.Add(expression, program)
+	return program, nil
 }
 
 // show is a result for people.

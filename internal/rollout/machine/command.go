@@ -165,6 +165,9 @@ func (m *machine) undoTo(arg string) string {
 
 func (m *machine) followSkip(verb, arg string) (string, error) {
 	to := m.st.CurrentStep + 1
+	if m.st.StepState == v1alpha1.StepPreparing {
+		to = m.st.CurrentStep // what is skipped is the checks before it
+	}
 	if verb == "jump" {
 		n, err := strconv.ParseInt(arg, 10, 32)
 		if err != nil || n < 1 || int32(n) > m.steps() {

@@ -470,6 +470,7 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.HeaderValue{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_HeaderValue(ref),
 		v1alpha1.IPBlock{}.OpenAPIModelName():                                   schema_redstartdev_redstart_api_v1alpha1_IPBlock(ref),
 		v1alpha1.IngressRouting{}.OpenAPIModelName():                            schema_redstartdev_redstart_api_v1alpha1_IngressRouting(ref),
+		v1alpha1.JobCheck{}.OpenAPIModelName():                                  schema_redstartdev_redstart_api_v1alpha1_JobCheck(ref),
 		v1alpha1.MemberStatus{}.OpenAPIModelName():                              schema_redstartdev_redstart_api_v1alpha1_MemberStatus(ref),
 		v1alpha1.MetricsSpec{}.OpenAPIModelName():                               schema_redstartdev_redstart_api_v1alpha1_MetricsSpec(ref),
 		v1alpha1.MigrationStatus{}.OpenAPIModelName():                           schema_redstartdev_redstart_api_v1alpha1_MigrationStatus(ref),
@@ -23385,6 +23386,13 @@ func schema_redstartdev_redstart_api_v1alpha1_AgentStatus(ref common.ReferenceCa
 							Format:  "",
 						},
 					},
+					"clockNanoseconds": {
+						SchemaProps: spec.SchemaProps{
+							Description: "ClockNS is the clock of that run when it answered, in nanoseconds. It means something to that run alone: who gives it the Lease after this answer says so, and the run knows since when it holds.",
+							Type:        []string{"integer"},
+							Format:      "int64",
+						},
+					},
 					"role": {
 						SchemaProps: spec.SchemaProps{
 							Description: "Role is the role that the authority gave this member, empty while it is not known.",
@@ -23586,6 +23594,12 @@ func schema_redstartdev_redstart_api_v1alpha1_AnalysisCheck(ref common.Reference
 							Ref:         ref(v1alpha1.HTTPCheck{}.OpenAPIModelName()),
 						},
 					},
+					"job": {
+						SchemaProps: spec.SchemaProps{
+							Description: "A Job that is run to its end, one for each measurement: it succeeds with the Job, and fails with it. Not served by redstart up.",
+							Ref:         ref(v1alpha1.JobCheck{}.OpenAPIModelName()),
+						},
+					},
 					"successCondition": {
 						SchemaProps: spec.SchemaProps{
 							Description: "CEL expression over result that makes a measurement a success, for example result >= 0.99. What is neither success nor failure is inconclusive. Default: whatever is no failure.",
@@ -23652,7 +23666,7 @@ func schema_redstartdev_redstart_api_v1alpha1_AnalysisCheck(ref common.Reference
 			},
 		},
 		Dependencies: []string{
-			metav1.Duration{}.OpenAPIModelName(), v1alpha1.HTTPCheck{}.OpenAPIModelName(), v1alpha1.PrometheusCheck{}.OpenAPIModelName()},
+			metav1.Duration{}.OpenAPIModelName(), v1alpha1.HTTPCheck{}.OpenAPIModelName(), v1alpha1.JobCheck{}.OpenAPIModelName(), v1alpha1.PrometheusCheck{}.OpenAPIModelName()},
 	}
 }
 
@@ -23704,6 +23718,13 @@ func schema_redstartdev_redstart_api_v1alpha1_AnalysisStatus(ref common.Referenc
 						SchemaProps: spec.SchemaProps{
 							Description: "When it was last measured.",
 							Ref:         ref(metav1.MicroTime{}.OpenAPIModelName()),
+						},
+					},
+					"job": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Name of the Job that runs for the next measurement.",
+							Type:        []string{"string"},
+							Format:      "",
 						},
 					},
 					"successful": {
@@ -24744,7 +24765,7 @@ func schema_redstartdev_redstart_api_v1alpha1_IngressRouting(ref common.Referenc
 					},
 					"classType": {
 						SchemaProps: spec.SchemaProps{
-							Description: "Class whose script is used: nginx, higress, alb, mse, or one that a ConfigMap adds. Default: nginx.",
+							Description: "Class whose script is used: nginx, higress, mse, aliyun-alb, kong, or one that a ConfigMap adds. Default: nginx.",
 							Type:        []string{"string"},
 							Format:      "",
 						},
@@ -24753,6 +24774,34 @@ func schema_redstartdev_redstart_api_v1alpha1_IngressRouting(ref common.Referenc
 				Required: []string{"name"},
 			},
 		},
+	}
+}
+
+func schema_redstartdev_redstart_api_v1alpha1_JobCheck(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "JobCheck is a Job of Kubernetes.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"spec": {
+						SchemaProps: spec.SchemaProps{
+							Description: "The spec of the Job, as of a Job in batch/v1; restartPolicy may be left out. {{namespace}}, {{service}}, {{canaryService}} and {{route}} stand for those of the first trafficRouting. One that has ended is kept for an hour, or for its ttlSecondsAfterFinished.",
+							Ref:         ref(runtime.RawExtension{}.OpenAPIModelName()),
+						},
+					},
+					"timeout": {
+						SchemaProps: spec.SchemaProps{
+							Description: "How long the Job may take, 1s to 24h; one that takes longer has failed. Default: 10m.",
+							Ref:         ref(metav1.Duration{}.OpenAPIModelName()),
+						},
+					},
+				},
+				Required: []string{"spec"},
+			},
+		},
+		Dependencies: []string{
+			metav1.Duration{}.OpenAPIModelName(), runtime.RawExtension{}.OpenAPIModelName()},
 	}
 }
 
@@ -25416,7 +25465,14 @@ func schema_redstartdev_redstart_api_v1alpha1_PrometheusCheck(ref common.Referen
 					},
 					"template": {
 						SchemaProps: spec.SchemaProps{
-							Description: "A query that Redstart knows: success-rate (share of requests to the new version that were answered without a server error, 0 to 1) or p99 (time in which 99 % of them were answered, in seconds), of the embedded gateway's metrics.",
+							Description: "A query that Redstart knows: success-rate (share of requests to the new version that were answered without a server error, 0 to 1) or p99 (time in which 99 % of them were answered, in seconds), over one minute.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"gateway": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Whose metrics a template reads: redstart (the gateway of redstart up), traefik, istio, contour or nginx (the Ingress controller). Default: redstart.",
 							Type:        []string{"string"},
 							Format:      "",
 						},
