@@ -38,3 +38,6 @@ api=redstart.dev/redstart/api/v1alpha1
 	k8s.io/apimachinery/pkg/util/intstr \
 	k8s.io/apimachinery/pkg/version \
 	$api
+
+# Formatted as all other code is, which what is checked before a change is taken demands.
+go tool -modfile=tools/go.mod gofumpt -w internal/localcluster/apiserver/openapi/zz_generated.openapi.go
