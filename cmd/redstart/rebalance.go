@@ -192,15 +192,15 @@ func megabytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<2
 // migrationView shows progress: a bar that is redrawn on a terminal, a line every five seconds elsewhere.
 type migrationView struct {
 	w     io.Writer
-	width int
+	size  func() (columns, rows int) // nil: no terminal
 	last  time.Time
 	drawn bool
 }
 
-func newMigrationView(w io.Writer) *migrationView { return &migrationView{w: w, width: width(w)} }
+func newMigrationView(w io.Writer) *migrationView { return &migrationView{w: w, size: terminal(w)} }
 
 func (v *migrationView) show(p migrate.Progress) {
-	if v.width == 0 {
+	if v.size == nil {
 		if time.Since(v.last) >= 5*time.Second && p.Slots < p.SlotsTotal {
 			fmt.Fprintln(v.w, describeProgress(p))
 			v.last = time.Now()
@@ -208,8 +208,8 @@ func (v *migrationView) show(p migrate.Progress) {
 		return
 	}
 	line := progressBar(p, 24) + " " + describeProgress(p)
-	if len(line) >= v.width {
-		line = line[:max(0, v.width-1)]
+	if columns, _ := v.size(); len(line) >= columns {
+		line = line[:max(0, columns-1)]
 	}
 	fmt.Fprintf(v.w, "\r%s\x1b[K", line)
 	v.drawn = true

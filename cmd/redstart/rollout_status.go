@@ -121,26 +121,19 @@ func drawRollouts(all []*v1alpha1.Rollout) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// watchRollouts redraws on a terminal, and prints each change to anything else.
+// watchRollouts shows Rollouts until ctx ends. One that is named has to be there at first.
 func (a *app) watchRollouts(ctx context.Context, c *client.Client, name string) error {
-	f, err := c.Follow(ctx, client.Rollouts)
-	if err != nil {
+	if _, err := listRollouts(ctx, c, name); err != nil {
 		return err
 	}
-	defer f.Stop()
-	var last []byte
-	for ; ctx.Err() == nil; f.Wait(ctx) {
+	return a.watch(ctx, c, client.Rollouts, func(f *client.Follower) ([]byte, error) {
 		all := slices.DeleteFunc(client.All[v1alpha1.Rollout](f, client.Rollouts), func(r *v1alpha1.Rollout) bool { return name != "" && r.Name != name })
+		if len(all) == 0 {
+			return fmt.Appendf(nil, "No Rollout found in namespace %s.\n", c.Namespace), nil
+		}
 		sortRollouts(all)
-		picture, err := drawRollouts(all)
-		if err != nil {
-			return err
-		}
-		if _, err := a.redraw(picture, &last); err != nil {
-			return err
-		}
-	}
-	return nil
+		return drawRollouts(all)
+	})
 }
 
 func newRolloutHistoryCommand(a *app) *cobra.Command {

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"sort"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,7 +39,7 @@ func newStatusCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			name := strings.Join(args, "")
+			name := strings.TrimPrefix(strings.Join(args, ""), "redis/")
 			if watch {
 				return a.watchStatus(cmd.Context(), c, name)
 			}
@@ -59,7 +59,12 @@ func (a *app) printStatus(ctx context.Context, c *client.Client, name, output st
 		if len(redises) == 0 {
 			fmt.Fprintf(a.errOut, "No Redis found in namespace %s.\n", c.Namespace)
 		}
-		return a.draw(redises, a.out.Write)
+		picture, err := drawRedises(redises)
+		if err != nil {
+			return err
+		}
+		_, err = a.out.Write(picture)
+		return err
 	}
 	views := []redisStatus{}
 	for _, r := range redises {
@@ -74,7 +79,6 @@ func (a *app) printStatus(ctx context.Context, c *client.Client, name, output st
 
 // listRedises gets one Redis, or all for an empty name, by name.
 func listRedises(ctx context.Context, c *client.Client, name string) ([]*v1alpha1.Redis, error) {
-	name = strings.TrimPrefix(name, "redis/")
 	if name != "" {
 		r, err := c.Redis(ctx, name)
 		return []*v1alpha1.Redis{r}, err
@@ -82,39 +86,30 @@ func listRedises(ctx context.Context, c *client.Client, name string) ([]*v1alpha
 	return c.RedisList(ctx)
 }
 
-func (a *app) draw(redises []*v1alpha1.Redis, write func([]byte) (int, error)) error {
+func drawRedises(redises []*v1alpha1.Redis) ([]byte, error) {
 	var b bytes.Buffer
 	for i, r := range redises {
 		if i > 0 {
 			b.WriteByte('\n')
 		}
 		if err := tree.Draw(&b, r, time.Now()); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	_, err := write(b.Bytes())
-	return err
+	return b.Bytes(), nil
 }
 
-// watchStatus redraws on a terminal, and prints each change to anything else.
+// watchStatus shows Redises until ctx ends. One that is named has to be there at first.
 func (a *app) watchStatus(ctx context.Context, c *client.Client, name string) error {
-	f, err := c.Follow(ctx, client.Redises)
-	if err != nil {
+	if _, err := listRedises(ctx, c, name); err != nil {
 		return err
 	}
-	defer f.Stop()
-	var last []byte
-	for ; ctx.Err() == nil; f.Wait(ctx) {
-		var shown []*v1alpha1.Redis
-		for _, r := range client.All[v1alpha1.Redis](f, client.Redises) {
-			if name == "" || r.Name == name {
-				shown = append(shown, r)
-			}
+	return a.watch(ctx, c, client.Redises, func(f *client.Follower) ([]byte, error) {
+		shown := slices.DeleteFunc(client.All[v1alpha1.Redis](f, client.Redises), func(r *v1alpha1.Redis) bool { return name != "" && r.Name != name })
+		if len(shown) == 0 {
+			return fmt.Appendf(nil, "No Redis found in namespace %s.\n", c.Namespace), nil
 		}
-		sort.Slice(shown, func(i, j int) bool { return shown[i].Name < shown[j].Name })
-		if err := a.draw(shown, func(picture []byte) (int, error) { return a.redraw(picture, &last) }); err != nil {
-			return err
-		}
-	}
-	return nil
+		slices.SortFunc(shown, func(x, y *v1alpha1.Redis) int { return strings.Compare(x.Name, y.Name) })
+		return drawRedises(shown)
+	})
 }

@@ -2,10 +2,18 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
+
+	"redstart.dev/redstart/internal/client"
+	"redstart.dev/redstart/internal/progress"
 )
 
 // addStatusFlags gives a command that shows a status its flags; statusArgs checks them.
@@ -39,14 +47,50 @@ func (a *app) writeData(v any, output string) error {
 	return err
 }
 
-// redraw shows a picture in the place of the last one on a terminal, and prints it to anything else when it changed.
-func (a *app) redraw(picture []byte, last *[]byte) (int, error) {
-	if isTerminal(a.out) {
-		return fmt.Fprintf(a.out, "\x1b[H\x1b[2J%s", picture)
+// watch shows the picture of what a follower of resource sees, until ctx ends. While the API server does not answer the
+// picture says so.
+func (a *app) watch(ctx context.Context, c *client.Client, resource schema.GroupVersionResource, draw func(*client.Follower) ([]byte, error)) error {
+	f, err := c.Follow(ctx, resource)
+	if err != nil {
+		return err
 	}
-	if bytes.Equal(picture, *last) {
-		return 0, nil
+	defer f.Stop()
+	show := a.pictures()
+	var asked time.Time
+	var silent error
+	for ; ctx.Err() == nil; f.Wait(ctx) {
+		picture, err := draw(f)
+		if err != nil {
+			return err
+		}
+		if time.Since(asked) >= time.Second { // a follower tries again in silence
+			asked, silent = time.Now(), c.Ping(ctx)
+		}
+		if silent != nil && ctx.Err() == nil {
+			picture = slices.Concat([]byte("The API server does not answer now. What it said last:\n"), picture)
+		}
+		if err := show(picture); err != nil {
+			return err
+		}
 	}
-	*last = picture
-	return fmt.Fprintf(a.out, "%s\n", picture)
+	return nil
+}
+
+// pictures shows one picture after another: in the same place of a terminal, and to anything else each that is another.
+func (a *app) pictures() func(picture []byte) error {
+	if size := terminal(a.out); size != nil {
+		screen := progress.NewScreen(a.out, size)
+		return func(picture []byte) error {
+			return screen.Paint(strings.Split(strings.TrimSuffix(string(picture), "\n"), "\n"))
+		}
+	}
+	var last []byte
+	return func(picture []byte) error {
+		if bytes.Equal(picture, last) {
+			return nil
+		}
+		last = picture
+		_, err := fmt.Fprintf(a.out, "%s\n", picture)
+		return err
+	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -23,12 +24,30 @@ import (
 func (a *app) waitReady(ctx context.Context, c *client.Client, w io.Writer, targets []progress.Target, since time.Time, timeout time.Duration, more func(progress.World) bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not ready after %s", timeout))
 	defer cancel()
+	var namespaces []string
+	in := map[string][]progress.Target{}
+	for _, t := range targets {
+		namespace := cmp.Or(t.Namespace, c.Namespace)
+		if in[namespace] == nil {
+			namespaces = append(namespaces, namespace)
+		}
+		in[namespace] = append(in[namespace], t)
+	}
+	for _, namespace := range namespaces { // one after another: who may look into one may not look into all
+		if err := waitReadyIn(ctx, c.In(namespace), w, in[namespace], since, more); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func waitReadyIn(ctx context.Context, c *client.Client, w io.Writer, targets []progress.Target, since time.Time, more func(progress.World) bool) error {
 	f, err := c.Follow(ctx, client.Redises, client.Deployments, client.StatefulSets, client.Pods)
 	if err != nil {
 		return err
 	}
 	defer f.Stop()
-	view := progress.NewView(w, width(w))
+	view := progress.NewView(w, terminal(w))
 	defer view.Close()
 	for {
 		world := progress.World{
@@ -75,16 +94,18 @@ func unready(items []progress.Item) string {
 	return strings.Join(parts, "; ")
 }
 
-// width is that of a terminal, and 0 for everything else.
-func width(w io.Writer) int {
+// terminal asks a terminal for its size, which may change; it is nil for everything else.
+func terminal(w io.Writer) func() (columns, rows int) {
 	if !isTerminal(w) {
-		return 0
+		return nil
 	}
-	columns, _, err := term.GetSize(int(w.(*os.File).Fd()))
-	if err != nil {
-		return 0
+	fd := int(w.(*os.File).Fd())
+	return func() (columns, rows int) {
+		if columns, rows, err := term.GetSize(fd); err == nil && columns > 0 && rows > 0 {
+			return columns, rows
+		}
+		return 80, 24
 	}
-	return columns
 }
 
 // writeJSON prints v, indented.

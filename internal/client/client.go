@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -137,6 +138,24 @@ func New(config *rest.Config, namespace string, local bool) (*Client, error) {
 		Config: config, Namespace: namespace, Local: local, Kube: kube, Dynamic: dyn,
 		Mapper: shortcuts(mapper, cached),
 	}, nil
+}
+
+// In is the same client for another namespace.
+func (c *Client) In(namespace string) *Client {
+	other := *c
+	other.Namespace = namespace
+	return &other
+}
+
+// pingTimeout bounds how long an API server may take to say that it is there.
+const pingTimeout = 2 * time.Second
+
+// Ping asks the API server whether it answers, for two seconds at most.
+func (c *Client) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	_, err := c.Kube.Discovery().RESTClient().Get().AbsPath("/version").DoRaw(ctx)
+	return c.explain(err)
 }
 
 // shortcuts understands the short names of resources, such as po and deploy.

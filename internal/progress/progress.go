@@ -25,11 +25,11 @@ type World struct {
 	Since time.Time
 }
 
-// Target is an object that shall become ready: kind (Redis, Deployment or StatefulSet) and name. Generation is
-// the one that must have been observed, 0 for any.
+// Target is an object that shall become ready: kind (Redis, Deployment or StatefulSet), namespace (empty for the one that is
+// looked at) and name. Generation is the one that must have been observed, 0 for any.
 type Target struct {
-	Kind, Name string
-	Generation int64
+	Kind, Namespace, Name string
+	Generation            int64
 }
 
 // State is how far a target or one of its pods is.
@@ -194,7 +194,9 @@ func podItem(w World, p *corev1.Pod) Item {
 		switch {
 		case c.State.Waiting != nil && c.State.Waiting.Reason != "":
 			item.Detail = strings.TrimSuffix(c.State.Waiting.Reason+": "+c.State.Waiting.Message, ": ")
-			if strings.Contains(c.State.Waiting.Reason, "BackOff") || strings.Contains(c.State.Waiting.Reason, "Error") {
+			if c.State.Waiting.Reason == "CreateContainerConfigError" { // it waits for what may be made in a moment
+				item.State = Waiting
+			} else if strings.Contains(c.State.Waiting.Reason, "BackOff") || strings.Contains(c.State.Waiting.Reason, "Error") {
 				item.State = Failing
 			}
 		case c.State.Terminated != nil:

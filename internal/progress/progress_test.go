@@ -3,6 +3,7 @@ package progress
 import (
 	"bytes"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,6 +42,8 @@ func TestObserve(t *testing.T) {
 	web := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "web", Generation: 1}}
 	web.Spec.Selector = &metav1.LabelSelector{MatchLabels: app}
 	web.Status = appsv1.DeploymentStatus{ObservedGeneration: 1, Replicas: 1, UpdatedReplicas: 1, AvailableReplicas: 1}
+	needy := pod("web-2", app, false, start)
+	needy.Status.ContainerStatuses[0].State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CreateContainerConfigError", Message: `secret "cache" not found`}}
 	crashing := pod("web-1", app, false, start)
 	crashing.Status.ContainerStatuses[0].State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}
 
@@ -53,6 +56,11 @@ func TestObserve(t *testing.T) {
 		{
 			name: "nothing is there yet", target: Target{Kind: "Redis", Name: "cache"},
 			want: Item{Name: "Redis cache", State: Waiting},
+		},
+		{
+			name: "a pod that waits for a Secret", target: Target{Kind: "Deployment", Name: "web"},
+			world: World{Deployments: []*appsv1.Deployment{web}, Pods: []*corev1.Pod{needy}},
+			want:  Item{Name: "Deployment web", State: Working, Detail: "1/1 available", Pods: []Item{{Name: "web-2", State: Waiting, Detail: `CreateContainerConfigError: secret "cache" not found`}}},
 		},
 		{
 			name: "a change that the operator has not seen", target: Target{Kind: "Redis", Name: "cache"},
@@ -97,7 +105,7 @@ func TestObserve(t *testing.T) {
 // Into a pipe each change is one line, and what did not change is not repeated.
 func TestLines(t *testing.T) {
 	var b bytes.Buffer
-	v := NewView(&b, 0)
+	v := NewView(&b, nil)
 	one := []Item{{Name: "Redis cache", State: Working, Detail: "Creating 0/1", Pods: []Item{{Name: "cache-0", State: Waiting}}}}
 	v.Show(one)
 	v.Show(one)
@@ -113,7 +121,7 @@ func TestLines(t *testing.T) {
 // On a terminal the second picture is drawn over the first one, and no line is longer than the terminal is wide.
 func TestScreen(t *testing.T) {
 	var b bytes.Buffer
-	v := NewView(&b, 40)
+	v := NewView(&b, func() (int, int) { return 40, 24 })
 	items := []Item{{Name: "Redis cache", State: Working, Detail: "a text that is longer than the terminal is wide"}}
 	v.Show(items)
 	v.Show(items)
@@ -121,9 +129,54 @@ func TestScreen(t *testing.T) {
 	if n := bytes.Count(b.Bytes(), []byte("\x1b[2A")); n != 1 {
 		t.Errorf("went up %d times, want once by two lines:\n%q", n, b.String())
 	}
-	for _, line := range bytes.Split(regexp.MustCompile(`\x1b\[[0-9;]*[A-Za-z]`).ReplaceAll(b.Bytes(), nil), []byte("\n")) {
-		if n := len([]rune(string(line))); n > 40 {
+	for _, line := range strings.Split(plainText(b.Bytes()), "\n") {
+		if n := len([]rune(line)); n > 40 {
 			t.Errorf("%d columns: %s", n, line)
 		}
 	}
+}
+
+// What is higher than the terminal shows what is not ready, and then as much as fits: otherwise the next picture could not
+// be drawn over it.
+func TestLowScreen(t *testing.T) {
+	var b bytes.Buffer
+	v := NewView(&b, func() (int, int) { return 80, 5 })
+	item := Item{Name: "Redis cache", State: Working, Pods: []Item{{Name: "cache-0", State: Ready}, {Name: "cache-1", State: Waiting, Detail: "two\nlines\x1b[2J"}, {Name: "cache-2", State: Ready}, {Name: "cache-3", State: Ready}}}
+	v.Show([]Item{item})
+	picture := plainText(b.Bytes())
+	if strings.Contains(picture, "cache-0") || !strings.Contains(picture, "cache-1") || !strings.Contains(picture, "two lines") || strings.Count(picture, "\n") != 3 {
+		t.Errorf("the first picture is\n%s", picture)
+	}
+	b.Reset()
+	for i := range item.Pods {
+		item.Pods[i].State = Failing
+	}
+	v.Show([]Item{item})
+	if picture := plainText(b.Bytes()); !strings.HasSuffix(picture, "... 3 more lines\n") || strings.Count(picture, "\n") != 4 {
+		t.Errorf("the second picture is\n%s", picture)
+	}
+}
+
+func TestCut(t *testing.T) {
+	for _, tt := range []struct {
+		line    string
+		columns int
+		want    string
+	}{
+		{"short", 10, "short"},
+		{"exactly", 7, "exactly"},
+		{"too long", 3, "too"},
+		{"主节点正在切换", 5, "主节"},
+		{"\x1b[32m●\x1b[0m ready", 4, "\x1b[32m●\x1b[0m re\x1b[0m"},
+		{"\x1b[2m1.2s\x1b[0m", 4, "\x1b[2m1.2s\x1b[0m"},
+	} {
+		if got := cut(tt.line, tt.columns); got != tt.want {
+			t.Errorf("%q in %d columns is %q, want %q", tt.line, tt.columns, got, tt.want)
+		}
+	}
+}
+
+// plainText is what is left without escape sequences.
+func plainText(b []byte) string {
+	return string(regexp.MustCompile(`\x1b\[[0-9;]*[A-Za-z]`).ReplaceAll(b, nil))
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // View shows items as they change.
@@ -15,10 +16,10 @@ type View interface {
 	Close()
 }
 
-// NewView draws on a terminal that is width columns wide, or prints a line for each change where width is 0.
-func NewView(w io.Writer, width int) View {
-	if width > 0 {
-		return &screen{w: w, width: width, start: time.Now()}
+// NewView draws on a terminal of a size that may change, or prints a line for each change where size is nil.
+func NewView(w io.Writer, size func() (columns, rows int)) View {
+	if size != nil {
+		return &screen{Screen: NewScreen(w, size), size: size, start: time.Now()}
 	}
 	return &lines{w: w, start: time.Now(), last: map[string]string{}}
 }
@@ -40,7 +41,7 @@ func (l *lines) Show(items []Item) {
 }
 
 func (l *lines) line(i Item) {
-	text := describe(i)
+	text := oneLine(describe(i))
 	if l.last[i.Name] == text {
 		return
 	}
@@ -57,12 +58,11 @@ func describe(i Item) string {
 	return string(i.State) + ", " + i.Detail
 }
 
-// screen redraws its lines in place.
+// screen shows all items, each with its pods.
 type screen struct {
-	w     io.Writer
-	width int
+	*Screen
+	size  func() (columns, rows int)
 	start time.Time
-	drawn int
 }
 
 var marks = map[State]string{Waiting: "·", Working: "◐", Ready: "●", Failing: "✗"}
@@ -70,29 +70,40 @@ var marks = map[State]string{Waiting: "·", Working: "◐", Ready: "●", Failin
 var colours = map[State]string{Waiting: "\x1b[2m", Working: "\x1b[33m", Ready: "\x1b[32m", Failing: "\x1b[31m"}
 
 func (s *screen) Show(items []Item) {
-	var b strings.Builder
-	if s.drawn > 0 {
-		fmt.Fprintf(&b, "\x1b[%dA", s.drawn)
+	lines := rows(items, true)
+	if _, room := s.size(); len(lines)+1 >= room {
+		lines = rows(items, false) // those that are ready need no eye
 	}
-	s.drawn = 0
-	for _, i := range items {
-		s.row(&b, "", i)
-		for _, p := range i.Pods {
-			s.row(&b, "  ", p)
-		}
-	}
-	fmt.Fprintf(&b, "\x1b[2m%.1fs\x1b[0m\x1b[K\n\x1b[J", time.Since(s.start).Seconds())
-	s.drawn++
-	_, _ = io.WriteString(s.w, b.String())
+	clock := fmt.Sprintf("\x1b[2m%.1fs\x1b[0m", time.Since(s.start).Seconds())
+	_ = s.Paint(append(lines, clock))
 }
 
-func (s *screen) row(b *strings.Builder, indent string, i Item) {
-	text := fmt.Sprintf("%-30s %s", i.Name, describe(i))
-	if room := s.width - len(indent) - 3; len(text) > room && room > 0 {
-		text = text[:room]
+// rows is a line for each item and for each of its pods, for those that are ready if all.
+func rows(items []Item, all bool) []string {
+	var lines []string
+	for _, i := range items {
+		lines = append(lines, row("", i))
+		for _, p := range i.Pods {
+			if all || p.State != Ready {
+				lines = append(lines, row("  ", p))
+			}
+		}
 	}
-	fmt.Fprintf(b, "%s%s%s\x1b[0m %s\x1b[K\n", indent, colours[i.State], marks[i.State], text)
-	s.drawn++
+	return lines
+}
+
+func row(indent string, i Item) string {
+	return fmt.Sprintf("%s%s%s\x1b[0m %-30s %s", indent, colours[i.State], marks[i.State], i.Name, oneLine(describe(i)))
+}
+
+// oneLine keeps what others wrote from moving the cursor.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, text)
 }
 
 func (s *screen) Close() {}
