@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
 	openapinamer "k8s.io/apiserver/pkg/endpoints/openapi"
 	"k8s.io/apiserver/pkg/registry/generic"
@@ -28,7 +29,7 @@ import (
 )
 
 // kubernetesVersion is the version of the API that is served, and what /version says.
-const kubernetesVersion = "1.37"
+const kubernetesVersion = "1.37.0"
 
 // kinds is what is served: a registry for every kind.
 type kinds struct {
@@ -86,7 +87,7 @@ func (ks *kinds) config(id *identity, loopback *restclient.Config) *genericapise
 	c := genericapiserver.NewConfig(ks.codecs)
 	c.ExternalAddress = loopback.Host[len("https://"):]
 	c.LoopbackClientConfig = loopback
-	c.EffectiveVersion = compatibility.NewEffectiveVersionFromString(kubernetesVersion, "1.34", "1.34")
+	c.EffectiveVersion = effectiveVersion{compatibility.NewEffectiveVersionFromString(kubernetesVersion, "1.34", "1.34")}
 	c.EnableProfiling = false
 	c.Authentication.Authenticator = id.authenticator()
 	c.Authorization.Authorizer = authorizerfactory.NewAlwaysAllowAuthorizer()
@@ -220,4 +221,14 @@ func (ks *kinds) namespaceOpen(ctx context.Context, namespace string, what schem
 
 func eachItem(list runtime.Object, fn func(runtime.Object) error) error {
 	return meta.EachListItem(list, fn)
+}
+
+// effectiveVersion tells clients a version that they can parse: the libraries have one only in builds of Kubernetes itself, and
+// without it kubectl version fails.
+type effectiveVersion struct{ compatibility.EffectiveVersion }
+
+func (v effectiveVersion) Info() *version.Info {
+	info := v.EffectiveVersion.Info()
+	info.GitVersion = "v" + v.BinaryVersion().String() + "+redstart"
+	return info
 }

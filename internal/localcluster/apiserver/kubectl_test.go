@@ -65,6 +65,7 @@ func TestKubectl(t *testing.T) {
 	}{
 		{args: "apply -f -", stdin: web, want: `deployment.apps/web created\nservice/web created\nredis.redstart.dev/cache created`},
 		{args: "apply -f -", stdin: web, want: `deployment.apps/web unchanged\nservice/web unchanged\nredis.redstart.dev/cache unchanged`},
+		{args: "version", want: `Server Version: v1\.\d+\.\d+\+redstart`},
 		{args: "diff -f -", stdin: web, want: `^$`},
 		{args: "get all", want: `(?s)service/web +NodePort +127\.0\.1\.\d+ +<none> +80:3\d{4}/TCP.*deployment.apps/web +0/2 +0 +0 .*redis.redstart.dev/cache +Sentinel`},
 		{args: "get deploy -o wide", want: `NAME +READY +UP-TO-DATE +AVAILABLE +AGE +CONTAINERS +IMAGES +SELECTOR\nweb +0/2 +0 +0 +\S+ +web +web:1 +app=web`},

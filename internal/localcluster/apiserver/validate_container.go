@@ -22,6 +22,8 @@ func validateContainer(c *corev1.Container, names, volumes sets.Set[string], pat
 	refuse(&errs, len(c.VolumeDevices) > 0, path.Child("volumeDevices"))
 	refuse(&errs, c.Stdin, path.Child("stdin"))
 	refuse(&errs, c.TTY, path.Child("tty"))
+	refuse(&errs, c.RestartPolicy != nil, path.Child("restartPolicy"))
+	refuse(&errs, len(c.RestartPolicyRules) > 0, path.Child("restartPolicyRules"))
 	errs = append(errs, validateSecurity(c.SecurityContext, path.Child("securityContext"))...)
 	errs = append(errs, validatePorts(c.Ports, path.Child("ports"))...)
 	errs = append(errs, validateEnv(c.Env, path.Child("env"))...)

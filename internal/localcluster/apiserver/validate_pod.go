@@ -35,7 +35,7 @@ func validatePodUpdate(p, old *corev1.Pod) field.ErrorList {
 	if old.Spec.NodeName == "" {
 		same.NodeName = ""
 	}
-	same.ActiveDeadlineSeconds, same.Tolerations = old.Spec.ActiveDeadlineSeconds, old.Spec.Tolerations
+	same.Tolerations = old.Spec.Tolerations
 	if len(same.Containers) == len(old.Spec.Containers) {
 		for i := range same.Containers {
 			same.Containers[i].Image = old.Spec.Containers[i].Image
@@ -43,7 +43,7 @@ func validatePodUpdate(p, old *corev1.Pod) field.ErrorList {
 	}
 	if !equality.Semantic.DeepEqual(*same, old.Spec) {
 		return field.ErrorList{field.Forbidden(field.NewPath("spec"),
-			"of a pod, only the images of containers, activeDeadlineSeconds and tolerations may change; delete the pod and create it again")}
+			"of a pod, only the images of containers and tolerations may change; delete the pod and create it again")}
 	}
 	return nil
 }
@@ -74,6 +74,9 @@ func validatePodSpec(s *corev1.PodSpec, replicas int32, path *field.Path) field.
 	refuse(&errs, len(s.ResourceClaims) > 0, path.Child("resourceClaims"))
 	refuse(&errs, len(s.EphemeralContainers) > 0, path.Child("ephemeralContainers"))
 	refuse(&errs, s.Overhead != nil, path.Child("overhead"))
+	refuse(&errs, s.SetHostnameAsFQDN != nil && *s.SetHostnameAsFQDN, path.Child("setHostnameAsFQDN"))
+	refuse(&errs, s.HostnameOverride != nil, path.Child("hostnameOverride"))
+	refuse(&errs, s.ActiveDeadlineSeconds != nil, path.Child("activeDeadlineSeconds"))
 	refuse(&errs, s.SchedulerName != corev1.DefaultSchedulerName, path.Child("schedulerName"))
 	refuse(&errs, s.OS != nil && string(s.OS.Name) != runtime.GOOS, path.Child("os"))
 	for label, v := range s.NodeSelector {
@@ -102,7 +105,6 @@ func validatePodSpec(s *corev1.PodSpec, replicas int32, path *field.Path) field.
 	names := sets.New[string]()
 	for i := range s.InitContainers {
 		at := path.Child("initContainers").Index(i)
-		refuse(&errs, s.InitContainers[i].RestartPolicy != nil, at.Child("restartPolicy"))
 		errs = append(errs, validateContainer(&s.InitContainers[i], names, volumes, at)...)
 	}
 	for i := range s.Containers {

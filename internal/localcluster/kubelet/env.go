@@ -49,7 +49,7 @@ func environment(pod *corev1.Pod, c *corev1.Container, services []corev1.Service
 			env[name] = v
 		}
 	}
-	env["HOSTNAME"] = pod.Name
+	env["HOSTNAME"] = cmp.Or(pod.Spec.Hostname, pod.Name)
 	if pod.Spec.EnableServiceLinks == nil || *pod.Spec.EnableServiceLinks {
 		if err := serviceVariables(env, services); err != nil {
 			return nil, err

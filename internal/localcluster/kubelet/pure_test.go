@@ -102,6 +102,11 @@ func TestEnvironment(t *testing.T) {
 		t.Error(diff)
 	}
 
+	pod.Spec.Hostname = "named"
+	if got, err := environment(pod, c, services, from, at); err != nil || got["HOSTNAME"] != "named" {
+		t.Errorf("HOSTNAME of a pod with a hostname is %q, %v", got["HOSTNAME"], err)
+	}
+
 	shared := []corev1.Service{{ObjectMeta: metav1.ObjectMeta{Name: "cache"}, Spec: corev1.ServiceSpec{
 		ClusterIP: "127.0.0.1",
 		Ports:     []corev1.ServicePort{{Name: "redis", Port: 6379}},
