@@ -76,7 +76,7 @@ changed: every error of every file is listed, and then nothing is applied.`,
 	files.add(cmd)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only check, on this side and on the server")
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait until everything is ready, and show the progress")
-	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Minute, "how long to wait")
+	positiveVar(cmd.Flags(), &timeout, "timeout", 5*time.Minute, "how long to wait")
 	return cmd
 }
 
@@ -131,7 +131,7 @@ func applyAll(ctx context.Context, c *client.Client, docs []manifest.Document, w
 		}
 		switch kind := d.Object.GetKind(); kind {
 		case "Redis", "Deployment", "StatefulSet":
-			targets = append(targets, progress.Target{Kind: kind, Name: d.Object.GetName()})
+			targets = append(targets, progress.Target{Kind: kind, Namespace: d.Object.GetNamespace(), Name: d.Object.GetName()})
 		}
 	}
 	return targets, nil

@@ -77,16 +77,17 @@ func (a *app) redisCLI(ctx context.Context, c *client.Client, name, member strin
 	if errors.Is(err, exec.ErrNotFound) {
 		program, err = exec.LookPath("valkey-cli")
 	}
+	anyShard := redis.Spec.Mode == v1alpha1.ModeCluster && member == ""
 	switch {
 	case err == nil:
-		if redis.Spec.Mode == v1alpha1.ModeCluster && member == "" {
+		if anyShard {
 			command = append([]string{"-c"}, command...) // to whichever shard has the key
 		}
 		return a.runRedisCLI(ctx, program, address, password, command)
 	case len(command) == 0:
 		return errors.New("neither redis-cli nor valkey-cli is on PATH; install one (Debian: redis-tools), or give a command after --")
 	default:
-		return a.runCommand(ctx, address, password, command)
+		return a.runCommand(ctx, address, password, anyShard, command)
 	}
 }
 
@@ -168,9 +169,11 @@ func (a *app) runRedisCLI(ctx context.Context, program, address, password string
 	return err
 }
 
-// runCommand sends one command and prints the answer as redis-cli does into a pipe.
-func (a *app) runCommand(ctx context.Context, address, password string, command []string) error {
-	rdb := goredis.NewClient(&goredis.Options{Addr: address, Password: password, Protocol: 2, DisableIdentity: true, MaxRetries: -1})
+// runCommand sends one command, to whichever shard has its key if anyShard, and prints the answer as redis-cli does into a pipe.
+func (a *app) runCommand(ctx context.Context, address, password string, anyShard bool, command []string) error {
+	rdb := goredis.NewUniversalClient(&goredis.UniversalOptions{
+		Addrs: []string{address}, IsClusterMode: anyShard, Password: password, Protocol: 2, DisableIdentity: true, MaxRetries: -1,
+	})
 	defer func() { _ = rdb.Close() }()
 	args := make([]any, len(command))
 	for i, s := range command {

@@ -43,8 +43,10 @@ With --dry-run it only prints what it would delete.`,
   redstart delete pods -l app=frontend`,
 		Args: func(_ *cobra.Command, args []string) error {
 			switch byName := len(args) > 0; {
-			case byName == (len(files.files) > 0):
+			case byName == (len(files.files) > 0), !byName && (selector != "" || all):
 				return usagef("what to delete? name files with -f, or KIND NAME, or KIND -l SELECTOR")
+			case selector != "" && all:
+				return usagef("--selector and --all exclude each other")
 			case byName && strings.Contains(args[0], "/") && (selector != "" || all):
 				return usagef("a selector and a name exclude each other")
 			case byName && !strings.Contains(args[0], "/") && len(args) == 1 && selector == "" && !all:
@@ -52,7 +54,7 @@ With --dry-run it only prints what it would delete.`,
 			case len(args) > 1 && (selector != "" || all):
 				return usagef("a selector and a name exclude each other")
 			}
-			return nil
+			return checkSelector(selector)
 		},
 		ValidArgsFunction: a.completeKindAndName,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -87,7 +89,7 @@ With --dry-run it only prints what it would delete.`,
 	f.BoolVar(&dryRun, "dry-run", false, "only print what would be deleted")
 	f.BoolVar(&wait, "wait", true, "wait until they are gone")
 	f.BoolVar(&ignoreMissing, "ignore-not-found", false, "missing objects are no error")
-	f.DurationVar(&timeout, "timeout", 2*time.Minute, "how long to wait")
+	positiveVar(f, &timeout, "timeout", 2*time.Minute, "how long to wait")
 	return cmd
 }
 

@@ -5,9 +5,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // buildProgram builds the program into dir, or takes $REDSTART_BIN.
@@ -166,6 +169,38 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// The README says the same in both languages: as many chapters, the same commands and files, the same links.
+func TestReadmes(t *testing.T) {
+	comments, links := regexp.MustCompile(`(?m) +#.*$`), regexp.MustCompile(`\]\(([^)]*)\)`)
+	gist := func(page string) (all []string) {
+		text, err := os.ReadFile("../../" + page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, part := range strings.Split(string(text), "```") {
+			if i%2 == 1 {
+				all = append(all, comments.ReplaceAllString(part, ""))
+				continue
+			}
+			for range strings.Count(part, "\n## ") {
+				all = append(all, "a chapter")
+			}
+			for _, row := range regexp.MustCompile("(?m)^\\| .*(`.*`) \\|$").FindAllStringSubmatch(part, -1) {
+				all = append(all, row[1])
+			}
+			for _, link := range links.FindAllStringSubmatch(part, -1) {
+				if target := strings.Replace(link[1], ".zh-CN", "", 1); target != "README.md" {
+					all = append(all, target)
+				}
+			}
+		}
+		return all
+	}
+	if diff := cmp.Diff(gist("README.md"), gist("README.zh-CN.md")); diff != "" {
+		t.Errorf("the READMEs differ (-English +Chinese):\n%s", diff)
+	}
+}
+
 // The life of a cluster in the background: start, use, refuse, change, stop, start again with the data, purge.
 func TestUpAndDown(t *testing.T) {
 	s := newSession(t)
@@ -181,6 +216,10 @@ func TestUpAndDown(t *testing.T) {
 	for _, tt := range []struct{ args, want string }{
 		{"up -d -f cache.yaml", "redstart: redstart up already runs with the state directory"},
 		{"failover nobody", `redstart: redises.redstart.dev "nobody" not found`},
+		{"get pods cache-0 nobody", `redstart: pods "nobody" not found`},
+		{"port-forward cache 6380:99999", `redstart: "6380:99999" is not [LOCAL:]REMOTE`},
+		{"status nobody -w", `redstart: redises.redstart.dev "nobody" not found`},
+		{"scale secret/cache --replicas 2", `redstart: Secret cache cannot be scaled; expected a redis, deployment or statefulset`},
 		{"get unicorns", `redstart: the cluster has no kind "unicorns"; try pods, services, deployments or redises`},
 		{"cli cache --member cache-7 -- PING", `redstart: Redis cache has no member "cache-7"; its members are cache-0`},
 		{"logs nobody", `redstart: no pod, Redis, Deployment, StatefulSet or Service is named "nobody" in namespace default`},
@@ -223,6 +262,25 @@ func TestUpAndDown(t *testing.T) {
 	s.must("up", "-d")
 	if out := s.must("cli", "cache", "--", "GET", "greeting"); out != "hello\n" {
 		t.Errorf("after a restart greeting is %q, want hello", out)
+	}
+	// What is in another namespace is waited for too, now and at the next start.
+	s.write("team.yaml", `apiVersion: v1
+kind: Namespace
+metadata: {name: team}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: idle, namespace: team}
+spec:
+  selector: {matchLabels: {app: idle}}
+  template:
+    metadata: {labels: {app: idle}}
+    spec: {containers: [{name: main, image: idle, command: [sleep, "600"]}]}
+`)
+	s.must("apply", "-f", "team.yaml", "--wait", "--timeout", "30s")
+	s.must("down")
+	if out := s.must("up", "-d", "--wait-timeout", "30s"); !strings.Contains(out, "Deployment idle") {
+		t.Errorf("up does not show the Deployment of another namespace:\n%s", out)
 	}
 	s.must("delete", "redis/cache")
 	if pods := s.must("get", "pods", "-o", "name"); pods != "" {

@@ -57,7 +57,7 @@ func newDownCommand(a *app) *cobra.Command {
 	f := cmd.Flags()
 	f.BoolVar(&purge, "purge", false, "delete the state directory with all data")
 	f.BoolVarP(&yes, "yes", "y", false, "do not ask")
-	f.DurationVar(&timeout, "timeout", stopTimeout, "how long it may take to stop")
+	positiveVar(f, &timeout, "timeout", stopTimeout, "how long it may take to stop")
 	return cmd
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -44,7 +45,8 @@ the slots of masters that are lost for good to replicas, without the votes of a 
 				return err
 			}
 			request.ID = uuid.NewString()
-			done, err := handOver(cmd.Context(), c, args[0], request, timeout)
+			name := strings.TrimPrefix(args[0], "redis/")
+			done, err := handOver(cmd.Context(), c, name, request, timeout)
 			if err != nil {
 				return err
 			}
@@ -52,10 +54,10 @@ the slots of masters that are lost for good to replicas, without the votes of a 
 				return writeJSON(a.out, done)
 			}
 			if done.From == "" {
-				fmt.Fprintf(a.out, "%s: %s\n", args[0], done.Message)
+				fmt.Fprintf(a.out, "%s: %s\n", name, done.Message)
 				return nil
 			}
-			fmt.Fprintf(a.out, "%s: master moved from %s to %s in %d ms\n", args[0], done.From, done.To, done.Milliseconds)
+			fmt.Fprintf(a.out, "%s: master moved from %s to %s in %d ms\n", name, done.From, done.To, done.Milliseconds)
 			return nil
 		},
 	}
@@ -63,7 +65,7 @@ the slots of masters that are lost for good to replicas, without the votes of a 
 	f.StringVar(&request.To, "to", "", "`MEMBER` that shall become master (default: the best replica)")
 	f.StringVar(&request.Shard, "shard", "", "`SHARD` of mode Cluster whose master shall change, as redstart status numbers them")
 	f.BoolVar(&request.Force, "force", false, "take a member that has missed writes too; they are lost")
-	f.DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait for the answer")
+	positiveVar(f, &timeout, "timeout", 30*time.Second, "how long to wait for the answer")
 	f.StringVarP(&output, "output", "o", "table", "`FORMAT`: table or json")
 	return cmd
 }

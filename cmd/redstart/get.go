@@ -45,8 +45,21 @@ func newGetCommand(a *app) *cobra.Command {
 			if len(args) == 0 {
 				return usagef("what to get? name a kind, for example: redstart get pods")
 			}
-			if f.watch && len(args) > 2 {
+			named := len(args) > 1 || strings.Contains(args[0], "/")
+			switch {
+			case f.watch && len(args) > 2:
 				return usagef("--watch follows one object or all of a kind, not %d names", len(args)-1)
+			case f.watch && (args[0] == "all" || strings.Contains(args[0], ",")):
+				return usagef("--watch follows one kind, not several")
+			case named && f.selector != "":
+				return usagef("a selector and a name exclude each other")
+			case named && f.allNamespaces:
+				return usagef("a name is of one namespace; choose it with --namespace instead of --all-namespaces")
+			case len(args) > 1 && strings.Contains(strings.Join(args, ""), "/"):
+				return usagef("name one KIND/NAME, or one KIND and its names")
+			}
+			if err := checkSelector(f.selector); err != nil {
+				return err
 			}
 			return checkOutput(f.output, "table", "wide", "json", "yaml", "name")
 		},
@@ -63,7 +76,10 @@ func newGetCommand(a *app) *cobra.Command {
 			if kind == "all" {
 				kind = everyKind
 			}
-			for k := range strings.SplitSeq(kind, ",") {
+			for i, k := range strings.Split(kind, ",") {
+				if i > 0 && (f.output == "table" || f.output == "wide") {
+					fmt.Fprintln(a.out)
+				}
 				if err := a.get(cmd.Context(), c, k, names, f, strings.Contains(kind, ",")); err != nil {
 					return err
 				}
@@ -154,18 +170,26 @@ func newPrinter(f getFlags, m *meta.RESTMapping, withKind bool) printers.Resourc
 		Wide: f.output == "wide", NoHeaders: f.noHeaders, WithNamespace: f.allNamespaces && m.Scope.Name() == meta.RESTScopeNameNamespace,
 		ColumnLabels: columns, Kind: m.GroupVersionKind.GroupKind(), WithKind: withKind,
 	})
-	return aligned{p}
+	return &aligned{ResourcePrinter: p}
 }
 
-// aligned flushes the columns of one table after another.
-type aligned struct{ printers.ResourcePrinter }
+// aligned flushes the columns of one table after another, which go to one writer: their columns stay where they are.
+type aligned struct {
+	printers.ResourcePrinter
+	columns interface {
+		io.Writer
+		Flush() error
+	}
+}
 
-func (p aligned) PrintObj(obj runtime.Object, w io.Writer) error {
-	tw := printers.GetNewTabWriter(w)
-	if err := p.ResourcePrinter.PrintObj(obj, tw); err != nil {
+func (p *aligned) PrintObj(obj runtime.Object, w io.Writer) error {
+	if p.columns == nil {
+		p.columns = printers.GetNewTabWriter(w)
+	}
+	if err := p.ResourcePrinter.PrintObj(obj, p.columns); err != nil {
 		return err
 	}
-	return tw.Flush()
+	return p.columns.Flush()
 }
 
 // printObjects prints one object by itself and several as a List, as kubectl does.

@@ -57,7 +57,9 @@ It finds Redis, by --get-hosts-from,
   redstart guestbook --get-hosts-from sentinel --sentinel-addrs cache-sentinel:26379 --sentinel-master-name cache`,
 		Args:         cobra.NoArgs,
 		SilenceUsage: true,
-		PreRunE:      func(cmd *cobra.Command, _ []string) error { return flagsFromEnvironment(cmd.Flags(), os.LookupEnv) },
+		PreRunE: func(cmd *cobra.Command, _ []string) error {
+			return errors.Join(flagsFromEnvironment(cmd.Flags(), os.LookupEnv), o.check())
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
@@ -75,7 +77,7 @@ It finds Redis, by --get-hosts-from,
 	f.StringVar(&o.discovery.SentinelName, "sentinel-name", "sentinel", "Service of the Sentinels")
 	f.StringVar(&o.discovery.MasterName, "sentinel-master-name", "mymaster", "name by which the Sentinels know the master")
 	f.StringVar(&o.web.Release, "release", "", "release to show beside the title and at /api/v1/release (default: none)")
-	f.DurationVar(&o.store.Budget, "retry-budget", 5*time.Second, "how long a request may wait for a new master")
+	positiveVar(f, &o.store.Budget, "retry-budget", 5*time.Second, "how long a request may wait for a new master")
 	f.IntVar(&o.store.WaitReplicas, "wait-replicas", 0, "replicas that must have a message before it counts as kept (WAIT)")
 	f.IntVar(&o.store.MaxMessages, "max-messages", 100_000, "messages that the guestbook takes")
 	f.Float64Var(&o.web.PostsPerSecond, "posts-per-second", 20, "messages that one address may post in the long run")
@@ -83,6 +85,26 @@ It finds Redis, by --get-hosts-from,
 	f.IntVar(&o.web.MaxStreams, "max-streams", 1024, "pages that may wait for news at the same time")
 	f.DurationVar(&o.drain, "drain", time.Second, "how long to go on serving after SIGTERM, while Services still send visitors here")
 	return cmd
+}
+
+// check finds limits that would be none, or would let nobody in.
+func (o *guestbookOptions) check() error {
+	for _, f := range []struct {
+		name       string
+		got, least float64
+	}{
+		{"wait-replicas", float64(o.store.WaitReplicas), 0},
+		{"max-messages", float64(o.store.MaxMessages), 1},
+		{"posts-per-second", o.web.PostsPerSecond, 0.001},
+		{"post-burst", float64(o.web.PostBurst), 1},
+		{"max-streams", float64(o.web.MaxStreams), 1},
+		{"drain", o.drain.Seconds(), 0},
+	} {
+		if !(f.got >= f.least) { // NaN is not
+			return usagef("--%s %v: expected %v or more", f.name, f.got, f.least)
+		}
+	}
+	return nil
 }
 
 // flagsFromEnvironment sets each flag that was not given from the variable of its name.

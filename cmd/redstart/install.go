@@ -76,7 +76,7 @@ other; the definitions still belong to the whole cluster, and somebody who may n
 	f.Int32Var(&o.Replicas, "replicas", 1, "operators: 1, or 2 to have one in waiting")
 	f.BoolVar(&o.crds, "crds", true, "make the custom resource definitions")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the objects and change nothing")
-	f.DurationVar(&o.timeout, "timeout", 5*time.Minute, "how long to wait")
+	positiveVar(f, &o.timeout, "timeout", 5*time.Minute, "how long to wait")
 	return cmd
 }
 

@@ -39,7 +39,10 @@ func newLogsCommand(a *app) *cobra.Command {
 			if (len(args) == 1) == (selector != "") {
 				return usagef("name one pod, KIND/NAME, or a selector with -l")
 			}
-			return nil
+			if tail < 0 {
+				return usagef("--tail %d: expected a number of lines, 0 or more", tail)
+			}
+			return checkSelector(selector)
 		},
 		ValidArgsFunction: a.completeNames(client.Pods),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -52,7 +55,7 @@ func newLogsCommand(a *app) *cobra.Command {
 			if selector != "" {
 				pods, err = listPods(ctx, c, selector)
 			} else {
-				pods, err = targetPods(ctx, c, args[0])
+				_, pods, err = targetPods(ctx, c, args[0])
 			}
 			switch {
 			case err != nil:
@@ -77,7 +80,7 @@ func newLogsCommand(a *app) *cobra.Command {
 	f.BoolVarP(&opts.Previous, "previous", "p", false, "of the run before the last restart")
 	f.StringVarP(&opts.Container, "container", "c", "", "`NAME` of the container (default: all)")
 	f.Int64Var(&tail, "tail", 0, "only the last `N` lines")
-	f.DurationVar(&since, "since", 0, "only lines not older than this, for example 5m")
+	positiveVar(f, &since, "since", 0, "only lines not older than this, for example 5m")
 	f.StringVarP(&selector, "selector", "l", "", "of all pods with these `LABELS`")
 	return cmd
 }

@@ -19,8 +19,8 @@ func newPortForwardCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "port-forward TARGET [LOCAL:]REMOTE",
 		Short: "Make a port of a pod reachable on 127.0.0.1",
-		Long: `Forwards a port of 127.0.0.1 through the API server to a ready pod, until interrupted. TARGET is a pod, or KIND/NAME
-of a Redis (its master), a Service, a Deployment or a StatefulSet. LOCAL 0 takes any free port.`,
+		Long: `Forwards a port of 127.0.0.1 through the API server to a ready pod, until interrupted. TARGET is NAME or KIND/NAME
+of a pod, a Redis (its master), a Service, a Deployment or a StatefulSet. LOCAL 0 takes any free port.`,
 		Example: `  redstart port-forward redis/cache 6379
   redstart port-forward service/frontend 8080:80
   redstart port-forward cache-1 0:6379`,
@@ -78,26 +78,20 @@ func parsePorts(arg string) (local, remote int32, err error) {
 
 // forwardTarget chooses a ready pod, the master of a Redis, and translates a Service's port to the pod's.
 func forwardTarget(ctx context.Context, c *client.Client, target string, port int32) (*corev1.Pod, int32, error) {
-	kind, name, err := splitTarget(target)
+	_, name, err := splitTarget(target)
 	if err != nil {
 		return nil, 0, err
 	}
-	pods, err := targetPods(ctx, c, target)
+	kind, pods, err := targetPods(ctx, c, target)
 	if err != nil {
 		return nil, 0, err
-	}
-	mapping := ""
-	if kind != "" {
-		if m, err := c.Kind(kind); err == nil {
-			mapping = m.GroupVersionKind.Kind
-		}
 	}
 	for i := range pods {
 		p := &pods[i]
-		if len(pods) > 1 && !podReady(p) || mapping == "Redis" && p.Labels[v1alpha1.LabelRole] != string(v1alpha1.RoleMaster) {
+		if len(pods) > 1 && !podReady(p) || kind == "Redis" && p.Labels[v1alpha1.LabelRole] != string(v1alpha1.RoleMaster) {
 			continue
 		}
-		if mapping == "Service" {
+		if kind == "Service" {
 			port, err = servicePort(ctx, c, name, port, p)
 		}
 		return p, port, err

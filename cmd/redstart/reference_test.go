@@ -31,18 +31,19 @@ func reference() string {
 		if !c.IsAvailableCommand() || c.Name() == "help" {
 			continue
 		}
-		page(&b, c)
+		page(&b, c, "##")
 	}
 	return b.String()
 }
 
-func page(b *strings.Builder, c *cobra.Command) {
-	fmt.Fprintf(b, "\n## redstart %s\n\n%s.\n\n```\n%s\n```\n", c.Name(), strings.TrimSuffix(c.Short, "."), c.UseLine())
-	if c.Long != "" && c.Name() != "completion" {
-		fmt.Fprintf(b, "\n%s\n", c.Long)
-	}
-	if c.HasSubCommands() {
+// page writes a command under a heading, and those below it under the next smaller ones.
+func page(b *strings.Builder, c *cobra.Command, heading string) {
+	fmt.Fprintf(b, "\n%s %s\n\n%s.\n\n```\n%s\n```\n", heading, c.CommandPath(), strings.TrimSuffix(c.Short, "."), c.UseLine())
+	completion := c.Name() == "completion"
+	if completion {
 		b.WriteString("\nFor bash, fish, powershell or zsh; `redstart completion SHELL --help` says how to load it.\n")
+	} else if c.Long != "" {
+		fmt.Fprintf(b, "\n%s\n", c.Long)
 	}
 	if c.Example != "" {
 		fmt.Fprintf(b, "\n```sh\n%s\n```\n", unindent(c.Example))
@@ -50,6 +51,11 @@ func page(b *strings.Builder, c *cobra.Command) {
 	c.InitDefaultHelpFlag()
 	if f := c.NonInheritedFlags(); f.HasAvailableFlags() {
 		fmt.Fprintf(b, "\n```\n%s```\n", f.FlagUsages())
+	}
+	for _, below := range c.Commands() {
+		if !completion && below.IsAvailableCommand() {
+			page(b, below, heading+"#")
+		}
 	}
 }
 

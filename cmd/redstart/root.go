@@ -15,6 +15,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 
@@ -104,6 +105,15 @@ current cluster of kubectl.`,
 	root.AddCommand(hiddenCommands()...)
 	root.InitDefaultCompletionCmd()
 	root.CompletionOptions.HiddenDefaultCmd = false
+	if completion, _, err := root.Find([]string{"completion"}); err == nil {
+		completion.Args = func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("no completion for %q; expected bash, fish, powershell or zsh", args[0])
+			}
+			return nil
+		}
+		completion.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
 	checkUsage(root)
 	return root
 }
@@ -162,6 +172,9 @@ func defaultStateDirText() string {
 
 // connect finds the cluster that the flags, the environment or a running "redstart up" point at.
 func (a *app) connect() (*client.Client, error) {
+	if a.namespace != "" && len(validation.IsDNS1123Label(a.namespace)) > 0 {
+		return nil, usagef("--namespace %q is not a name; use lower case letters, digits and '-'", a.namespace)
+	}
 	state, err := localcluster.StateDir(a.stateDir)
 	if err != nil {
 		return nil, err

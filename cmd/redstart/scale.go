@@ -68,7 +68,7 @@ slots move while clients go on.`,
 	f.Int32Var(&shards, "shards", 0, "how `MANY` shards, of a Redis of mode Cluster")
 	f.Int32Var(&perShard, "replicas-per-shard", 0, "how `MANY` replicas every shard has, of a Redis of mode Cluster")
 	f.BoolVar(&wait, "wait", true, "wait until it is done")
-	f.DurationVar(&timeout, "timeout", 5*time.Minute, "how long to wait")
+	positiveVar(f, &timeout, "timeout", 5*time.Minute, "how long to wait")
 	return cmd
 }
 
@@ -131,7 +131,13 @@ func patchTarget(ctx context.Context, c *client.Client, arg string, patch []byte
 			}
 			return nil, err
 		}
-		u, err := c.Resource(mapping, "").Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: client.FieldManager})
+		switch mapping.GroupVersionKind.Kind {
+		case "Redis", "Deployment", "StatefulSet", "ReplicaSet":
+		default:
+			return nil, fmt.Errorf("%s %s cannot be scaled; expected a redis, deployment or statefulset", mapping.GroupVersionKind.Kind, name)
+		}
+		options := metav1.PatchOptions{FieldManager: client.FieldManager, FieldValidation: metav1.FieldValidationStrict}
+		u, err := c.Resource(mapping, "").Patch(ctx, name, types.MergePatchType, patch, options)
 		switch {
 		case apierrors.IsNotFound(err) && kind == "":
 			continue

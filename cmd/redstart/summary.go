@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,7 +33,9 @@ type summary struct {
 }
 
 type redisSummary struct {
-	Name               string   `json:"name"`
+	Name string `json:"name"`
+	// Namespace is empty for the one that the command is about, as in serviceSummary.
+	Namespace          string   `json:"namespace,omitempty"`
 	Mode               string   `json:"mode"`
 	Version            string   `json:"version,omitempty"`
 	Master             string   `json:"master"`
@@ -45,21 +49,30 @@ type redisSummary struct {
 
 // serviceSummary is a published Service, with a URL where it speaks HTTP and HOST:PORT otherwise.
 type serviceSummary struct {
-	Name    string `json:"name"`
-	Port    string `json:"port,omitempty"`
-	Address string `json:"address"`
+	Name      string `json:"name"`
+	Namespace string `json:"namespace,omitempty"`
+	Port      string `json:"port,omitempty"`
+	Address   string `json:"address"`
 }
 
-// summarize asks the API what runs.
+// summarize asks the API what runs, in the namespace of the client first, and then in all others.
 func summarize(ctx context.Context, c *client.Client) (*summary, error) {
 	s := &summary{Redises: []redisSummary{}, Services: []serviceSummary{}}
-	redises, err := c.RedisList(ctx)
+	all := c.In(metav1.NamespaceAll)
+	redises, err := all.RedisList(ctx)
 	if err != nil {
 		return nil, err
 	}
+	other := func(namespace string) string { // empty for ours
+		if namespace == c.Namespace {
+			return ""
+		}
+		return namespace
+	}
+	slices.SortStableFunc(redises, func(x, y *v1alpha1.Redis) int { return strings.Compare(other(x.Namespace), other(y.Namespace)) })
 	for _, r := range redises {
 		line := redisSummary{
-			Name: r.Name, Mode: string(r.Spec.Mode), Master: r.Status.Master, Ready: r.Status.Ready, Shards: len(r.Status.Shards),
+			Name: r.Name, Namespace: other(r.Namespace), Mode: string(r.Spec.Mode), Master: r.Status.Master, Ready: r.Status.Ready, Shards: len(r.Status.Shards),
 			Version: strings.TrimSpace(r.Status.Engine + " " + r.Status.Version),
 		}
 		if e := r.Status.Endpoints; e != nil {
@@ -67,12 +80,14 @@ func summarize(ctx context.Context, c *client.Client) (*summary, error) {
 		}
 		s.Redises = append(s.Redises, line)
 	}
-	list, err := c.Kube.CoreV1().Services(c.Namespace).List(ctx, metav1.ListOptions{})
+	list, err := c.Kube.CoreV1().Services(all.Namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, c.Explain(err)
 	}
+	slices.SortStableFunc(list.Items, func(x, y corev1.Service) int { return strings.Compare(other(x.Namespace), other(y.Namespace)) })
 	for i := range list.Items {
-		s.Services = append(s.Services, published(&list.Items[i])...)
+		svc := &list.Items[i]
+		s.Services = append(s.Services, published(svc, other(svc.Namespace))...)
 	}
 	s.GatewayMetrics, err = gatewayMetrics(ctx, c)
 	return s, err
@@ -91,7 +106,7 @@ func gatewayMetrics(ctx context.Context, c *client.Client) (string, error) {
 }
 
 // published is where a Service is reached from outside, as the Service proxy says.
-func published(svc *corev1.Service) []serviceSummary {
+func published(svc *corev1.Service, namespace string) []serviceSummary {
 	if svc.Spec.Type != corev1.ServiceTypeLoadBalancer && svc.Spec.Type != corev1.ServiceTypeNodePort {
 		return nil
 	}
@@ -105,7 +120,7 @@ func published(svc *corev1.Service) []serviceSummary {
 		if speaksHTTP(p) {
 			address = "http://" + address
 		}
-		out = append(out, serviceSummary{svc.Name, p.Name, address})
+		out = append(out, serviceSummary{svc.Name, namespace, p.Name, address})
 	}
 	return out
 }
@@ -122,7 +137,7 @@ func speaksHTTP(p corev1.ServicePort) bool {
 func (s *summary) print(w io.Writer, redstart string, background bool) {
 	fmt.Fprintf(w, "\nRunning after %.1f s.\n\n", (time.Duration(s.StartMilliseconds) * time.Millisecond).Seconds())
 	for _, v := range s.Services {
-		fmt.Fprintf(w, "  %-12s %s\n", v.Name, v.Address)
+		fmt.Fprintf(w, "  %-12s %s\n", path.Join(v.Namespace, v.Name), v.Address)
 	}
 	if s.GatewayMetrics != "" {
 		fmt.Fprintf(w, "  %-12s %s\n", "metrics", s.GatewayMetrics)
@@ -132,7 +147,7 @@ func (s *summary) print(w io.Writer, redstart string, background bool) {
 		if r.Mode == string(v1alpha1.ModeCluster) {
 			about = fmt.Sprintf("%d shards", r.Shards)
 		}
-		fmt.Fprintf(w, "  %-12s %s, mode %s, %s ready, %s\n", r.Name, r.Version, r.Mode, r.Ready, about)
+		fmt.Fprintf(w, "  %-12s %s, mode %s, %s ready, %s\n", path.Join(r.Namespace, r.Name), r.Version, r.Mode, r.Ready, about)
 		switch {
 		case r.Mode == string(v1alpha1.ModeCluster):
 			fmt.Fprintf(w, "    %-10s %s\n", "cluster", r.Write)
@@ -150,6 +165,9 @@ func (s *summary) print(w io.Writer, redstart string, background bool) {
 	fmt.Fprintf(w, "\nTry:\n")
 	if len(s.Redises) > 0 {
 		name := s.Redises[0].Name
+		if namespace := s.Redises[0].Namespace; namespace != "" {
+			name += " -n " + namespace
+		}
 		fmt.Fprintf(w, "  %s status %s\n", redstart, name)
 		fmt.Fprintf(w, "  %s cli %s -- SET greeting hello\n", redstart, name)
 		if s.Redises[0].Mode == string(v1alpha1.ModeCluster) {

@@ -27,12 +27,20 @@ func splitTarget(arg string) (kind, name string, err error) {
 	return kind, name, nil
 }
 
-// targetPods finds the pods that KIND/NAME means: a pod itself, or the pods of a Redis, a workload or a Service. A
-// bare NAME is a pod, else a Redis, else a Deployment, else a StatefulSet.
-func targetPods(ctx context.Context, c *client.Client, arg string) ([]corev1.Pod, error) {
+// checkSelector refuses what is not a selector of labels.
+func checkSelector(text string) error {
+	if _, err := labels.Parse(text); err != nil {
+		return usagef("--selector %q is not one: %w; expected, for example, app=web,tier!=cache", text, err)
+	}
+	return nil
+}
+
+// targetPods finds the pods that KIND/NAME means, and the kind as the API names it: a pod itself, or the pods of a Redis, a
+// workload or a Service. A bare NAME is a pod, else a Redis, else a Deployment, else a StatefulSet, else a Service.
+func targetPods(ctx context.Context, c *client.Client, arg string) (found string, pods []corev1.Pod, err error) {
 	kind, name, err := splitTarget(arg)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	kinds := []string{kind}
 	if kind == "" {
@@ -44,21 +52,23 @@ func targetPods(ctx context.Context, c *client.Client, arg string) ([]corev1.Pod
 			if kind == "" && ctx.Err() == nil && isUnknownKind(err) {
 				continue
 			}
-			return nil, err
+			return "", nil, err
 		}
-		selector, pod, err := podsOf(ctx, c, mapping.GroupVersionKind.Kind, name)
+		found = mapping.GroupVersionKind.Kind
+		selector, pod, err := podsOf(ctx, c, found, name)
 		switch {
 		case apierrors.IsNotFound(err) && kind == "":
 			continue
 		case err != nil:
-			return nil, c.Explain(err)
+			return "", nil, c.Explain(err)
 		case pod != nil:
-			return []corev1.Pod{*pod}, nil
+			return found, []corev1.Pod{*pod}, nil
 		default:
-			return listPods(ctx, c, selector.String())
+			pods, err = listPods(ctx, c, selector.String())
+			return found, pods, err
 		}
 	}
-	return nil, fmt.Errorf("no pod, Redis, Deployment, StatefulSet or Service is named %q in namespace %s", name, c.Namespace)
+	return "", nil, fmt.Errorf("no pod, Redis, Deployment, StatefulSet or Service is named %q in namespace %s", name, c.Namespace)
 }
 
 func isUnknownKind(err error) bool { return strings.HasPrefix(err.Error(), "the cluster has no kind") }

@@ -57,7 +57,7 @@ exists. Volumes are never deleted here.`,
 	f := cmd.Flags()
 	f.BoolVar(&crds, "crds", false, "delete the custom resource definitions too, if no object of them is left")
 	f.BoolVar(&dryRun, "dry-run", false, "only print what would be deleted")
-	f.DurationVar(&timeout, "timeout", 2*time.Minute, "how long to wait")
+	positiveVar(f, &timeout, "timeout", 2*time.Minute, "how long to wait")
 	return cmd
 }
 

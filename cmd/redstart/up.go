@@ -12,6 +12,7 @@ import (
 
 	"github.com/DeRuina/timberjack"
 	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
 	"redstart.dev/redstart/internal/client"
@@ -67,7 +68,7 @@ Without -f it starts what ran last time. Everything is checked first: with any e
 	f.BoolVarP(&u.background, "detach", "d", false, "run in the background, and return when everything is ready")
 	f.StringVar(&u.config, "config", "", "`FILE` that maps images to local commands, images: {\"app:*\": [./app]}")
 	f.StringVar(&u.addresses, "addresses", "", "`MODE` of addresses: loopback or shared (default: as last time; at first loopback, on macOS shared)")
-	f.DurationVar(&u.waitTimeout, "wait-timeout", 2*time.Minute, "how long everything may take to become ready")
+	positiveVar(f, &u.waitTimeout, "wait-timeout", 2*time.Minute, "how long everything may take to become ready")
 	f.StringVarP(&u.output, "output", "o", "table", "`FORMAT` of the summary: table or json")
 	f.BoolVar(&u.serve, "serve", false, "only run the cluster")
 	_ = f.MarkHidden("serve")
@@ -255,20 +256,20 @@ func (u *up) callAs() string {
 // everything that is in the store has to become ready, when no files are given.
 func everything(ctx context.Context, c *client.Client) ([]progress.Target, error) {
 	var targets []progress.Target
-	redises, err := c.RedisList(ctx)
-	if err != nil {
-		return nil, err
+	for _, kind := range []string{"Redis", "Deployment", "StatefulSet"} {
+		mapping, err := c.Kind(kind)
+		if err != nil {
+			return nil, err
+		}
+		objects, _, err := c.Objects(ctx, client.Query{Mapping: mapping, AllNamespaces: true})
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range objects {
+			if metav1.GetControllerOf(&o) == nil { // else it is a part of something else
+				targets = append(targets, progress.Target{Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName()})
+			}
+		}
 	}
-	for _, r := range redises {
-		targets = append(targets, progress.Target{Kind: "Redis", Name: r.Name})
-	}
-	mapping, err := c.Kind("deployment")
-	if err != nil {
-		return nil, err
-	}
-	deployments, _, err := c.Objects(ctx, client.Query{Mapping: mapping})
-	for _, d := range deployments {
-		targets = append(targets, progress.Target{Kind: "Deployment", Name: d.GetName()})
-	}
-	return targets, err
+	return targets, nil
 }

@@ -41,7 +41,11 @@ func (c *Client) Tables(ctx context.Context, q Query) ([]*metav1.Table, error) {
 		if name != "" {
 			req = req.Name(name)
 		}
-		data, err := req.Do(ctx).Raw()
+		result := req.Do(ctx)
+		if err := result.Error(); err != nil { // with what the server says of it, which Raw leaves out
+			return nil, c.explain(err)
+		}
+		data, err := result.Raw()
 		if err != nil {
 			return nil, c.explain(err)
 		}
