@@ -28,17 +28,26 @@ const (
 
 func webName(i int) string { return fmt.Sprintf("web-%d", i) }
 
-// newWeb makes the objects of application number i: a Deployment of one pod, and for half of them a Service and an Ingress.
+// newWeb makes the objects of application number i: a Deployment of one pod, for half of them a Service and an Ingress, and
+// for the others a ConfigMap and a Secret.
 func newWeb(i int) []client.Object {
 	meta := metav1.ObjectMeta{Name: webName(i), Namespace: namespaceOf(i / 10)}
 	labels := map[string]string{"app": meta.Name}
-	all := []client.Object{&appsv1.Deployment{ObjectMeta: meta, Spec: appsv1.DeploymentSpec{
+	web := corev1.Container{Name: "web", Image: "web:1"}
+	deployment := &appsv1.Deployment{ObjectMeta: meta, Spec: appsv1.DeploymentSpec{
 		Replicas: ptr.To[int32](1), Selector: &metav1.LabelSelector{MatchLabels: labels},
-		Template: corev1.PodTemplateSpec{
-			ObjectMeta: metav1.ObjectMeta{Labels: labels},
-			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Image: "web:1"}}},
-		},
-	}}}
+		Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}},
+	}}
+	all := []client.Object{deployment}
+	if !routed(i) {
+		ref := corev1.LocalObjectReference{Name: meta.Name}
+		web.EnvFrom = []corev1.EnvFromSource{
+			{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: ref}}, {SecretRef: &corev1.SecretEnvSource{LocalObjectReference: ref}},
+		}
+		all = append(all, &corev1.ConfigMap{ObjectMeta: meta, Data: map[string]string{"COLOUR": "green"}},
+			&corev1.Secret{ObjectMeta: meta, StringData: map[string]string{"KEY": "x"}})
+	}
+	deployment.Spec.Template.Spec.Containers = []corev1.Container{web}
 	if !routed(i) {
 		return all
 	}
@@ -57,12 +66,14 @@ func newWeb(i int) []client.Object {
 
 func routed(i int) bool { return i%2 == 0 }
 
-// newRollout makes that of application number i: a canary of one step that waits for an approval, with an Ingress for half of them.
+// newRollout makes that of application number i: a canary of one step that waits for an approval, with an Ingress for half of them, and
+// for the others a watch of their configuration.
 func newRollout(i int) *v1alpha1.Rollout {
 	r := &v1alpha1.Rollout{ObjectMeta: metav1.ObjectMeta{Name: webName(i), Namespace: namespaceOf(i / 10)}}
 	r.Spec.WorkloadRef = v1alpha1.WorkloadReference{APIVersion: "apps/v1", Kind: "Deployment", Name: r.Name}
 	step := v1alpha1.RolloutStep{Replicas: ptr.To(intstr.FromInt32(1)), Pause: &v1alpha1.RolloutPause{}}
 	r.Spec.Strategy.Canary = &v1alpha1.StrategySpec{Steps: []v1alpha1.RolloutStep{step}}
+	r.Spec.WatchConfig = !routed(i)
 	if routed(i) {
 		r.Spec.Strategy.Canary.Steps[0].Traffic = ptr.To("20%")
 		r.Spec.Strategy.Canary.TrafficRoutings = []v1alpha1.TrafficRouting{{Service: r.Name, Ingress: &v1alpha1.IngressRouting{Name: r.Name, ClassType: "nginx"}}}
@@ -99,7 +110,7 @@ func TestRollouts(t *testing.T) {
 	})
 	o := p.startOperator("operator")
 	var results table
-	results.begin(t, fmt.Sprintf("%d Rollouts (canary, half of them with an Ingress)", *rollouts))
+	results.begin(t, fmt.Sprintf("%d Rollouts (canary, half of them with an Ingress, the others with watchConfig)", *rollouts))
 	healthy := func(ctx context.Context) error {
 		return p.count(ctx, &v1alpha1.RolloutList{}, inPhase(v1alpha1.RolloutHealthy))
 	}
