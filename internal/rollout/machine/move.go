@@ -307,6 +307,7 @@ func (m *machine) leave() {
 	}
 	active := m.releasing()
 	if active && m.st.Phase != phase {
+		m.st.PauseReason = ""
 		m.st.FailureReason = "the Rollout is " + map[bool]string{true: "deleted", false: "disabled"}[m.Deleting]
 		state := v1alpha1.StepStableFirst
 		switch {

@@ -15,6 +15,7 @@ func (m *machine) progress() {
 	if m.st.StepsHash != m.StepsHash {
 		m.st.StepsHash = m.StepsHash
 		if m.st.StepState != v1alpha1.StepPreparing {
+			m.st.PauseReason = ""
 			m.enter(v1alpha1.RolloutProgressing, v1alpha1.StepUpgrading) // the step may ask for something else now
 			return
 		}
