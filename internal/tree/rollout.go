@@ -28,11 +28,7 @@ func DrawRollout(w io.Writer, r *v1alpha1.Rollout) error {
 		lines = append(lines, "steps    "+steps(use.Steps, st.CurrentStep, st.Phase == v1alpha1.RolloutPromoting))
 	}
 	for _, a := range st.Analysis {
-		line := fmt.Sprintf("check    %s %s: %s, %d good, %d bad", a.Stage, a.Name, a.Phase, a.Successful, a.Failed)
-		if a.Value != "" {
-			line += ", last " + a.Value
-		}
-		lines = append(lines, line)
+		lines = append(lines, check(&a))
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "Rollout %s  %s  %s  %s\n", r.Name, st.Strategy, strings.TrimSpace(string(st.Phase)+" "+st.Progress), st.Message)
@@ -45,6 +41,27 @@ func DrawRollout(w io.Writer, r *v1alpha1.Rollout) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// check is how far a check is, with what is unusual about it.
+func check(a *v1alpha1.AnalysisStatus) string {
+	line := fmt.Sprintf("check    %s %s: %s, %d good, %d bad", a.Stage, a.Name, a.Phase, a.Successful, a.Failed)
+	if a.Inconclusive > 0 {
+		line += fmt.Sprintf(", %d inconclusive", a.Inconclusive)
+	}
+	if a.ConsecutiveErrors > 0 {
+		line += fmt.Sprintf(", %d errors in a row", a.ConsecutiveErrors)
+	}
+	if a.Value != "" {
+		line += ", last " + a.Value
+	}
+	if a.Job != "" {
+		line += ", Job " + a.Job + " runs"
+	}
+	if a.DryRun {
+		line += " (dry run: changes nothing)"
+	}
+	return line
 }
 
 // bar is a share of 20 boxes.
