@@ -78,14 +78,15 @@ type AnalysisCheck struct {
 }
 
 // PrometheusCheck is a query.
+// +kubebuilder:validation:XValidation:rule="has(self.address) || has(self.template) && (!has(self.gateway) || self.gateway == 'redstart')",fieldPath=".address",message="expected the address of a Prometheus; only a template for the gateway of redstart up can do without"
 // +kubebuilder:validation:XValidation:rule="has(self.query) != has(self.template)",message="expected either query or template"
 // +kubebuilder:validation:XValidation:rule="has(self.template) || !has(self.threshold)",fieldPath=".threshold",message="only a template has a threshold; write a successCondition"
 // +kubebuilder:validation:XValidation:rule="has(self.template) || !has(self.gateway)",fieldPath=".gateway",message="only a template asks for the metrics of a gateway; remove it"
 type PrometheusCheck struct {
-	// Address of the server, http:// or https://.
+	// Address of the server, http:// or https://. With redstart up a template can do without: the gateway itself is asked.
 	// +kubebuilder:validation:Pattern=`^https?://\S+$`
 	// +kubebuilder:validation:MaxLength=1024
-	Address string `json:"address"`
+	Address string `json:"address,omitempty"`
 	// The query. Its result is a number, or the list of the numbers of a vector. {{namespace}}, {{service}},
 	// {{canaryService}} and {{route}} stand for those of the first trafficRouting.
 	// +kubebuilder:validation:MaxLength=4096

@@ -263,7 +263,11 @@ func (c *AnalysisCheck) validate(path *field.Path) field.ErrorList {
 	}
 	if p := c.Prometheus; p != nil {
 		at := path.Child("prometheus")
-		if !webAddress.MatchString(p.Address) {
+		switch {
+		case p.Address == "" && p.Template != "" && (p.Gateway == "" || p.Gateway == GatewayRedstart):
+		case p.Address == "":
+			errs = append(errs, field.Required(at.Child("address"), "expected the address of a Prometheus; only a template for the gateway of redstart up can do without"))
+		case !webAddress.MatchString(p.Address):
 			errs = append(errs, field.Invalid(at.Child("address"), p.Address, "expected an address such as http://prometheus:9090"))
 		}
 		if (p.Query == "") == (p.Template == "") {

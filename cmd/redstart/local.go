@@ -12,8 +12,10 @@ import (
 	"k8s.io/client-go/rest"
 
 	"redstart.dev/redstart/internal/localcluster"
+	"redstart.dev/redstart/internal/localcluster/traffic"
 	"redstart.dev/redstart/internal/operator"
 	"redstart.dev/redstart/internal/rollout"
+	"redstart.dev/redstart/internal/rollout/analysis"
 )
 
 // stopTimeout bounds how long a running up may take to stop: every pod has its grace period.
@@ -48,7 +50,7 @@ func (u *up) runCluster(ctx context.Context, logger *slog.Logger, check checkFun
 	defer stopOperator()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- runControllers(operating, cluster.RESTConfig(), operator.Options{Logger: logger}, rollout.Options{Logger: logger})
+		ended <- runControllers(operating, cluster.RESTConfig(), operator.Options{Logger: logger}, rollout.Options{Logger: logger, Gateway: gatewayOf(cluster)})
 	}()
 	select {
 	case err = <-cluster.Failed():
@@ -68,4 +70,13 @@ func runControllers(ctx context.Context, config *rest.Config, redises operator.O
 	both.Go(func() error { return operator.Run(ctx, config, redises) })
 	both.Go(func() error { return rollout.Run(ctx, config, rollouts) })
 	return both.Wait()
+}
+
+// gatewayOf tells the checks of Rollouts what the Gateways of a cluster served lately.
+func gatewayOf(c *localcluster.Cluster) analysis.Gateway {
+	return func(namespace, service string, d time.Duration) (requests uint64, successRate, p99 float64) {
+		w := c.Traffic().Window(traffic.Selector{Namespace: namespace, Service: service}, d)
+		slowest, _ := w.Quantile(0.99) // zero without requests
+		return w.Requests(), w.SuccessRate(), slowest.Seconds()
+	}
 }

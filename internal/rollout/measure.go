@@ -42,7 +42,7 @@ func (r *reconciler) measure(ctx context.Context, ro *v1alpha1.Rollout, stages [
 			}
 		}
 	}
-	target := targetOf(ro)
+	target := targetOf(ro, now)
 	waits := make([]time.Duration, len(measurements))
 	var all sync.WaitGroup
 	for n, m := range measurements {
@@ -78,8 +78,11 @@ func since(st *v1alpha1.AnalysisStatus) metav1.Time {
 	return metav1.NewTime(st.StartedAt.Time)
 }
 
-func targetOf(ro *v1alpha1.Rollout) analysis.Target {
+func targetOf(ro *v1alpha1.Rollout, now time.Time) analysis.Target {
 	t := analysis.Target{Namespace: ro.Namespace}
+	if ro.Status.StartedAt != nil {
+		t.For = now.Sub(ro.Status.StartedAt.Time)
+	}
 	if len(ro.Status.TrafficRoutings) > 0 {
 		first := ro.Status.TrafficRoutings[0]
 		t.Service, t.CanaryService = first.Service, v1alpha1.CanaryName(first.Service)

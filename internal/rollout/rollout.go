@@ -52,6 +52,8 @@ type Options struct {
 	LeaderElection bool
 	// LeaderElectionNamespace is where its Lease is; the controller's own when empty.
 	LeaderElectionNamespace string
+	// Gateway is that of this machine, which checks may ask without a Prometheus; nil where there is none.
+	Gateway analysis.Gateway
 	// Logger; slog's default when nil.
 	Logger *slog.Logger
 }
@@ -130,7 +132,7 @@ func setUp(ctx context.Context, m manager.Manager, o Options) error {
 	if err != nil {
 		return err
 	}
-	prober, err := analysis.NewProber()
+	prober, err := analysis.NewProber(o.Gateway)
 	if err != nil {
 		return err
 	}

@@ -77,7 +77,37 @@ func TestCanary(t *testing.T) {
 	r.run("redstart rollout approve frontend")
 	r.waitPhase(v1alpha1.RolloutHealthy)
 	r.all("v2")
+	r.judgedByTheGateway()
 	stop()
+}
+
+// judgedByTheGateway releases a good version and one that takes no more than one message: the numbers of the gateway let the
+// first one pass and stop the second. Nobody approves anything, and there is no Prometheus.
+func (r *canary) judgedByTheGateway() {
+	r.t.Helper()
+	writers := r.write()
+	r.strategy(`
+canary:
+  steps:
+    - traffic: 50%
+      analysis: [{name: success-rate, prometheus: {template: success-rate}, initialDelay: 5s, interval: 1s, count: 5}]
+  trafficRoutings: [{service: frontend, gracePeriodSeconds: 1, gateway: {httpRouteName: frontend}}]`)
+	next, before := filepath.Join("v2", "frontend.yaml"), r.stable()
+	r.edit(next, "value: v2", "value: v3")
+	r.run("redstart apply -f examples/canary/v2")
+	r.wait("the gateway's numbers let v3 pass", func(st *v1alpha1.RolloutStatus) bool {
+		return st.Phase == v1alpha1.RolloutHealthy && st.StableRevision != before
+	})
+	r.all("v3")
+	writers.only(http.StatusCreated)
+	r.edit(next, "value: v3", "value: v4\n            - name: MAX_MESSAGES\n              value: \"1\"")
+	r.run("redstart apply -f examples/canary/v2")
+	r.waitPhase(v1alpha1.RolloutAborted)
+	if refused := writers.only(http.StatusCreated, http.StatusInsufficientStorage); refused[http.StatusInsufficientStorage] == 0 {
+		r.t.Error("v4 refused no message; the check had nothing to find")
+	}
+	r.told("RolledBack", "check success-rate failed")
+	r.all("v3")
 }
 
 // canary is the example in a cluster, or a namespace, of its own.

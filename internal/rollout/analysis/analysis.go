@@ -88,4 +88,6 @@ func shorten(s string) string {
 // Target is what a check is about.
 type Target struct {
 	Namespace, Service, CanaryService, Route string
+	// For is how long the release has gone on. What came before was the new version of another one.
+	For time.Duration
 }

@@ -76,18 +76,19 @@ func TestRecord(t *testing.T) {
 }
 
 func TestValidate(t *testing.T) {
-	p, err := NewProber()
+	p, err := NewProber(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ check, want string }{
 		{check: `{http: {url: "http://{{canaryService}}.{{namespace}}/"}, successCondition: "result.status == 200 && result.json.ok"}`},
-		{check: `{prometheus: {query: "up{service=\"{{service}}\"}"}, successCondition: "result[0] > 1 || result.all(x, x > 0)", failureCondition: "result < 0.9"}`},
+		{check: `{prometheus: {address: "http://p", query: "up{service=\"{{service}}\"}"}, successCondition: "result[0] > 1 || result.all(x, x > 0)", failureCondition: "result < 0.9"}`},
 		{check: `{http: {url: "http://x"}, successCondition: "result.status = 200"}`, want: `steps[1].analysis[0].successCondition: Invalid value: "result.status = 200": result.status = 200: Syntax error`},
 		{check: `{http: {url: "http://x"}, failureCondition: "value > 1"}`, want: `steps[1].analysis[0].failureCondition: Invalid value: "value > 1": value > 1: undeclared reference to 'value'`},
 		{check: `{http: {url: "http://x"}, failureCondition: "1 + 1"}`, want: `1 + 1 is of type int; expected true or false`},
 		{check: `{http: {url: "http://{{canary}}/"}}`, want: `steps[1].analysis[0].http.url: Invalid value: "{{canary}}": expected one of {{canaryService}}, {{namespace}}, {{route}}, {{service}}`},
-		{check: `{prometheus: {query: "up{{ns}}"}, successCondition: "true"}`, want: `steps[1].analysis[0].prometheus.query: Invalid value: "{{ns}}"`},
+		{check: `{prometheus: {template: p99}}`, want: `steps[1].analysis[0].prometheus.address: Required value: expected the address of a Prometheus`},
+		{check: `{prometheus: {address: "http://p", query: "up{{ns}}"}, successCondition: "true"}`, want: `steps[1].analysis[0].prometheus.query: Invalid value: "{{ns}}"`},
 		{check: `{job: {spec: {template: {spec: {containers: [{name: a, image: b, args: ["{{service}}"]}]}}}}}`},
 		{check: `{job: {spec: {template: {spec: {containers: [{name: a, image: b, args: ["{{servise}}"]}]}}}}}`, want: `steps[1].analysis[0].job.spec: Invalid value: "{{servise}}"`},
 		{check: `{job: {spec: {template: {spec: {containers: [{name: a, imag: b}]}}}}}`, want: `steps[1].analysis[0].job.spec: Invalid value: "": expected the spec of a Job in batch/v1: json: unknown field "imag"`},

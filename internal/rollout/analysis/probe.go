@@ -33,8 +33,9 @@ const (
 
 // Prober measures. Several goroutines may use it.
 type Prober struct {
-	env  *cel.Env
-	http *http.Client
+	env     *cel.Env
+	http    *http.Client
+	gateway Gateway
 	// programs are compiled conditions: those of a Rollout are looked at each time that it is.
 	programs *lru.Cache
 }
@@ -42,8 +43,8 @@ type Prober struct {
 // compiled bounds the compiled conditions that are held.
 const compiled = 1000
 
-// NewProber makes a Prober.
-func NewProber() (*Prober, error) {
+// NewProber makes a Prober. gateway is that of this machine; nil where there is none.
+func NewProber(gateway Gateway) (*Prober, error) {
 	env, err := cel.NewEnv(cel.Variable("result", cel.DynType), cel.CrossTypeNumericComparisons(true))
 	if err != nil {
 		return nil, fmt.Errorf("set up CEL: %w", err)
@@ -51,7 +52,7 @@ func NewProber() (*Prober, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.DisableKeepAlives = true // measurements are rare
 	transport.ResponseHeaderTimeout = queryTimeout
-	return &Prober{env: env, http: &http.Client{Transport: transport}, programs: lru.New(compiled)}, nil
+	return &Prober{env: env, gateway: gateway, http: &http.Client{Transport: transport}, programs: lru.New(compiled)}, nil
 }
 
 // Measure makes one measurement. The value is its result for people, or what went wrong.
@@ -70,6 +71,8 @@ func (p *Prober) Measure(ctx context.Context, c v1alpha1.AnalysisCheck, target T
 
 func (p *Prober) result(ctx context.Context, c v1alpha1.AnalysisCheck, target Target) (any, error) {
 	switch {
+	case c.Prometheus != nil && c.Prometheus.Address == "":
+		return p.ask(c.Prometheus, target)
 	case c.Prometheus != nil:
 		return p.query(ctx, c.Prometheus, target)
 	case c.HTTP != nil:

@@ -30,7 +30,7 @@ func TestHTTP(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = nobody.Close()
-	p, err := NewProber()
+	p, err := NewProber(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestPrometheusAnswers(t *testing.T) {
 		fmt.Fprint(w, answer)
 	}))
 	t.Cleanup(s.Close)
-	p, err := NewProber()
+	p, err := NewProber(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,6 +105,35 @@ func TestPrometheusAnswers(t *testing.T) {
 		outcome, value := p.Measure(t.Context(), check, Target{CanaryService: "web-canary"})
 		if outcome != c.want || !strings.Contains(value, c.value) {
 			t.Errorf("%s: %s, %s; want %s, %s (after %s)", c.answer, outcome, value, c.want, c.value, time.Since(start))
+		}
+	}
+}
+
+// TestGatewayOfThisMachine: a template without an address asks the gateway itself.
+func TestGatewayOfThisMachine(t *testing.T) {
+	p, err := NewProber(func(namespace, service string, d time.Duration) (uint64, float64, float64) {
+		if namespace != "shop" || service != "web-canary" || d != 40*time.Second {
+			return 0, 0, 0
+		}
+		return 50, 0.98, 0.2
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		check, service string
+		want           Outcome
+		value          string
+	}{
+		{"prometheus: {template: success-rate}", "web-canary", Failure, "0.98"},
+		{`prometheus: {template: success-rate, threshold: "0.9"}`, "web-canary", Success, "0.98"},
+		{"prometheus: {template: p99}", "web-canary", Success, "0.2"},
+		{`prometheus: {template: p99, gateway: redstart, threshold: "0.1"}`, "web-canary", Failure, "0.2"},
+		{"prometheus: {template: p99}", "other-canary", Broken, "the gateway served no request of Service other-canary in the last 40s"},
+	} {
+		outcome, value := p.Measure(t.Context(), checkOf(t, c.check), Target{Namespace: "shop", CanaryService: c.service, For: 40 * time.Second})
+		if outcome != c.want || value != c.value {
+			t.Errorf("%s of %s: %s, %s; want %s, %s", c.check, c.service, outcome, value, c.want, c.value)
 		}
 	}
 }

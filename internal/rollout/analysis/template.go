@@ -2,7 +2,9 @@ package analysis
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"time"
 
 	"redstart.dev/redstart/api/v1alpha1"
 )
@@ -59,6 +61,31 @@ var templates = map[string]struct {
 		condition: "result <= %s", threshold: "1",
 	},
 }
+
+// Gateway tells what the gateway of this machine served of a Service in the last d: how many requests, the share of them that were
+// answered without a server error, and the time in seconds in which 99 % of them were.
+type Gateway func(namespace, service string, d time.Duration) (requests uint64, successRate, p99 float64)
+
+// window is what a template looks back at most.
+const window = time.Minute
+
+// ask asks the gateway of this machine what a template asks Prometheus.
+func (p *Prober) ask(c *v1alpha1.PrometheusCheck, target Target) (any, error) {
+	if p.gateway == nil {
+		return nil, errors.New(noGateway)
+	}
+	last := min(window, target.For)
+	requests, rate, p99 := p.gateway(target.Namespace, target.CanaryService, last)
+	switch {
+	case requests == 0:
+		return nil, fmt.Errorf("the gateway served no request of Service %s in the last %s", target.CanaryService, last.Round(time.Second))
+	case c.Template == "p99":
+		return p99, nil
+	}
+	return rate, nil
+}
+
+const noGateway = "expected the address of a Prometheus: this is not redstart up, whose gateway can be asked itself"
 
 // queryOf is the query of a check, with its placeholders.
 func queryOf(c *v1alpha1.PrometheusCheck) string {

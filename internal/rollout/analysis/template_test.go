@@ -54,7 +54,7 @@ nginx_ingress_controller_request_duration_seconds_bucket{namespace="shop",ingres
 // TestTemplates: a real Prometheus reads what the gateways tell, and answers the queries of the templates.
 func TestTemplates(t *testing.T) {
 	address := startPrometheus(t)
-	p, err := NewProber()
+	p, err := NewProber(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -61,6 +61,9 @@ func (p *Prober) validate(c *v1alpha1.AnalysisCheck, path *field.Path) field.Err
 			errs = append(errs, field.Invalid(path.Child(name), condition, err.Error()))
 		}
 	}
+	if c.Prometheus != nil && c.Prometheus.Address == "" && p.gateway == nil {
+		errs = append(errs, field.Required(path.Child("prometheus", "address"), noGateway))
+	}
 	if c.Prometheus != nil {
 		errs = append(errs, unknown(c.Prometheus.Query, path.Child("prometheus", "query"))...)
 	}

@@ -25735,8 +25735,7 @@ func schema_redstartdev_redstart_api_v1alpha1_PrometheusCheck(ref common.Referen
 				Properties: map[string]spec.Schema{
 					"address": {
 						SchemaProps: spec.SchemaProps{
-							Description: "Address of the server, http:// or https://.",
-							Default:     "",
+							Description: "Address of the server, http:// or https://. With redstart up a template can do without: the gateway itself is asked.",
 							Type:        []string{"string"},
 							Format:      "",
 						},
@@ -25770,7 +25769,6 @@ func schema_redstartdev_redstart_api_v1alpha1_PrometheusCheck(ref common.Referen
 						},
 					},
 				},
-				Required: []string{"address"},
 			},
 		},
 	}
