@@ -211,6 +211,9 @@ func TestUpAndDown(t *testing.T) {
 			t.Errorf("the summary lacks %q:\n%s", want, summary)
 		}
 	}
+	if strings.Contains(summary, "failover") {
+		t.Errorf("the summary advises a failover of a Redis of one member:\n%s", summary)
+	}
 	s.must("cli", "cache", "--", "SET", "greeting", "hello")
 
 	for _, tt := range []struct{ args, want string }{

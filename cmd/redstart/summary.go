@@ -170,9 +170,10 @@ func (s *summary) print(w io.Writer, redstart string, background bool) {
 		}
 		fmt.Fprintf(w, "  %s status %s\n", redstart, name)
 		fmt.Fprintf(w, "  %s cli %s -- SET greeting hello\n", redstart, name)
-		if s.Redises[0].Mode == string(v1alpha1.ModeCluster) {
+		switch s.Redises[0].Mode {
+		case string(v1alpha1.ModeCluster):
 			fmt.Fprintf(w, "  %s failover %s --shard 1\n", redstart, name)
-		} else {
+		case string(v1alpha1.ModeReplication), string(v1alpha1.ModeSentinel):
 			fmt.Fprintf(w, "  %s failover %s\n", redstart, name)
 		}
 	}

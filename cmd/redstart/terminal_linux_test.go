@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -151,7 +152,7 @@ func (w *window) exits(code int) {
 	select {
 	case err := <-w.ended:
 		got := 0
-		if exit, ok := err.(*exec.ExitError); ok {
+		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 			got = exit.ExitCode()
 		}
 		if got != code {
