@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"redstart.dev/redstart/api/v1alpha1"
@@ -12,90 +11,42 @@ import (
 	"redstart.dev/redstart/internal/redis"
 )
 
-// carryOut does what was decided, as long as there is time. Labels are set while the server is opened: each is a request of
-// its own to the API, and clients wait for the last of them.
+// carryOut does what was decided, as long as there is time. Labels are set beside it: each is a request of its own to the API, for
+// which neither the opening of the server nor whoever asks this member meanwhile has to wait.
 func (m *member) carryOut(ctx context.Context) error {
 	for todo := m.decided.Actions; len(todo) > 0; {
 		if ctx.Err() != nil {
 			return fmt.Errorf("%s: not in time", todo[0])
 		}
-		n := 1 + leadingLabels(todo[1:])
-		switch todo[0].(type) {
-		case plan.Open, plan.SetRoleLabel:
+		a := todo[0]
+		var set []plan.SetRoleLabel
+		switch a.(type) {
+		case plan.SetRoleLabel:
+			set, todo = cutLabels(todo)
+			m.setLabels(m.decided.Until, set...)
+			continue
+		case plan.Open:
+			set, todo = cutLabels(todo[1:])
+			m.setLabels(m.decided.Until, set...)
+		case plan.Stop:
+			m.awaitLabels()
+			return errStop
 		default:
-			n = 1
+			todo = todo[1:]
 		}
-		if err := m.actTogether(ctx, todo[:n]); err != nil {
+		if err := m.act(ctx, a); err != nil {
 			return err
 		}
 		m.publish(m.decided.Why)
-		todo = todo[n:]
 	}
 	return nil
-}
-
-// actTogether carries out labels, and what may come before them, at the same time. Where Services lag the labels are set one
-// after the other, the last one first, which is that of the master: a Service that selected nobody in between would be taken over
-// as such, and stay so for as long.
-func (m *member) actTogether(ctx context.Context, group []plan.Action) error {
-	first := 1 - leadingLabels(group[:1])
-	labels := make([]func() error, 0, len(group))
-	for _, a := range slices.Backward(group[first:]) {
-		labels = append(labels, func() error { return m.act(ctx, a) })
-	}
-	labelled := m.relabel(labels)
-	var err error
-	if first == 1 {
-		err = m.act(ctx, group[0])
-	}
-	for range labels {
-		err = errors.Join(err, <-labelled)
-	}
-	return err
-}
-
-// relabel sets labels beside the loop, all at once or, where Services lag, in their order. It tells how each went.
-func (m *member) relabel(set []func() error) <-chan error {
-	results := make(chan error, len(set))
-	if m.opts.ServiceLag > 0 {
-		m.working.Go(func() {
-			for _, one := range set {
-				results <- one()
-			}
-		})
-		return results
-	}
-	for _, one := range set {
-		m.working.Go(func() { results <- one() })
-	}
-	return results
-}
-
-// passLabel moves the label of the master from this member, which takes no writes any more, to another. Writers wait, so in mode
-// Replication it is begun before that one is open, and before the authority has moved. What becomes of no change of master after all,
-// or fails, the one who is master puts right. It outlives the actions that it is one of.
-func (m *member) passLabel(ctx context.Context, to string) <-chan error {
-	ctx = context.WithoutCancel(ctx)
-	return m.relabel([]func() error{
-		func() error { return m.setRole(ctx, to, v1alpha1.RoleMaster) },
-		func() error { return m.setRole(ctx, m.opts.Name, v1alpha1.RoleReplica) },
-	})
-}
-
-// leadingLabels is with how many labels actions begin.
-func leadingLabels(actions []plan.Action) int {
-	n := slices.IndexFunc(actions, func(a plan.Action) bool { _, is := a.(plan.SetRoleLabel); return !is })
-	if n < 0 {
-		return len(actions)
-	}
-	return n
 }
 
 // act carries out one action of internal/plan, in bounded time.
 func (m *member) act(ctx context.Context, a plan.Action) error {
 	begin := m.now()
 	err := m.do(ctx, a)
-	if err != nil && !errors.Is(err, errStop) {
+	if err != nil {
 		return fmt.Errorf("%s: %w", a, err)
 	}
 	switch a.(type) {
@@ -103,7 +54,7 @@ func (m *member) act(ctx context.Context, a plan.Action) error {
 	default:
 		m.log.Info("did", "action", a.String(), "took", (m.now() - begin).Round(time.Microsecond), "why", m.decided.Why)
 	}
-	return err
+	return nil
 }
 
 func (m *member) do(ctx context.Context, a plan.Action) error {
@@ -126,16 +77,12 @@ func (m *member) do(ctx context.Context, a plan.Action) error {
 		return m.handOver(ctx, a)
 	case plan.Bequeath:
 		return m.bequeath(ctx, a)
-	case plan.Stop:
-		return errStop
 	case plan.Poll:
 		m.peers.ask(ctx)
 		return nil
 	case plan.Nudge:
 		m.peers.nudge(ctx)
 		return nil
-	case plan.SetRoleLabel:
-		return m.setRole(ctx, a.Pod, a.Role)
 	case plan.DemoteServer:
 		return m.demote(ctx, a)
 	case plan.AskSentinelFailover:

@@ -16,7 +16,7 @@ func (m *member) bequeath(ctx context.Context, a plan.Bequeath) error {
 		return errors.New("it has no address")
 	}
 	m.refresh.Store(true)
-	m.passLabel(ctx, a.To)
+	m.passLabel(a.To)
 	l, err := m.give(ctx, a.To, a.Boot, true, m.whyReleased())
 	if err != nil {
 		return err

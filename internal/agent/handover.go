@@ -46,6 +46,13 @@ type takeoverCall struct {
 	reply chan error // of capacity 1
 }
 
+// takeInTime takes a call of the HTTP API into the loop, in no more time than what was decided last allows.
+func (m *member) takeInTime(ctx context.Context, call any) {
+	ctx, cancel := m.until(ctx, m.decided.Until)
+	defer cancel()
+	m.take(ctx, call)
+}
+
 // take takes a call of the HTTP API into the loop.
 func (m *member) take(ctx context.Context, call any) {
 	switch c := call.(type) {
@@ -129,7 +136,7 @@ type handoverRun struct {
 	pauseEnd time.Duration
 	lease    *Lease                // as it was given, in mode Replication
 	history  v1alpha1.ServerStatus // of this server, after the pause
-	labelled <-chan error          // how it went to label both pods, once that was begun; of capacity 2
+	labelled []*labelled           // the labels of both pods, once that was begun
 	err      error
 }
 
@@ -220,12 +227,12 @@ func (m *member) handoverStep(ctx context.Context, h *handoverRun, step plan.Han
 		return plan.Succeeded, nil
 	case plan.HandoverMove:
 		if m.config.Mode != v1alpha1.ModeSentinel {
-			h.labelled = m.passLabel(ctx, h.to.Name)
+			h.labelled = m.passLabel(h.to.Name)
 		}
 		return m.move(ctx, h)
 	case plan.HandoverFollow:
 		if h.labelled == nil {
-			h.labelled = m.passLabel(ctx, h.to.Name) // whom the Sentinels promoted is known only now
+			h.labelled = m.passLabel(h.to.Name) // whom the Sentinels promoted is known only now
 		}
 		return done(m.client.FollowFenced(short, h.to.Address))
 	case plan.HandoverTakeover:
@@ -251,10 +258,10 @@ func (m *member) handoverStep(ctx context.Context, h *handoverRun, step plan.Han
 			err = m.free(ctx)
 		}
 		// Else the label first: who is disconnected must not come back to this member. But no API that hangs keeps writers waiting.
-		for range cap(h.labelled) {
+		for _, l := range h.labelled {
 			select {
-			case e := <-h.labelled:
-				err = errors.Join(err, e)
+			case <-l.done:
+				err = errors.Join(err, l.err)
 			case <-short.Done():
 				err = errors.New("the label of a master is not moved yet")
 			}

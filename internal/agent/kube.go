@@ -36,6 +36,7 @@ type kubeCluster struct {
 	view    View
 	secrets map[string]map[string][]byte
 	pods    map[string]Pod
+	writing map[string]v1alpha1.Role // labels that are being written, by pod: the view has them already
 	changed func()
 	watched map[string]context.CancelFunc // Secrets that are watched
 	running sync.WaitGroup
@@ -52,7 +53,7 @@ func NewCluster(config *rest.Config, namespace, redis, me string) (Cluster, erro
 	}
 	return &kubeCluster{
 		client: client, namespace: namespace, redis: redis, me: me, secrets: map[string]map[string][]byte{},
-		pods: map[string]Pod{}, watched: map[string]context.CancelFunc{},
+		pods: map[string]Pod{}, writing: map[string]v1alpha1.Role{}, watched: map[string]context.CancelFunc{},
 	}, nil
 }
 
@@ -108,7 +109,7 @@ func (k *kubeCluster) Watch(ctx context.Context, changed func()) {
 		if !gone {
 			k.pods[p.Name] = p
 		}
-		k.view.Pods = sortedPods(k.pods)
+		k.view.Pods = k.sortedPods()
 	})
 	if cache.WaitForCacheSync(ctx.Done(), pods.HasSynced) {
 		k.mu.Lock()
@@ -290,17 +291,21 @@ func (k *kubeCluster) SetRole(ctx context.Context, pod string, role v1alpha1.Rol
 	if err != nil {
 		return fmt.Errorf("label pod %s: %w", pod, err)
 	}
+	k.mu.Lock()
+	k.writing[pod] = role
+	k.view.Pods = k.sortedPods()
+	k.mu.Unlock()
 	_, err = k.client.CoreV1().Pods(k.namespace).Patch(ctx, pod, types.MergePatchType, patch, metav1.PatchOptions{})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("label pod %s: %w", pod, err)
-	}
-	// The watch will say the same in a moment.
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if p, ok := k.pods[pod]; ok {
-		p.Label = role
+	delete(k.writing, pod)
+	if p, ok := k.pods[pod]; ok && err == nil {
+		p.Label = role // the watch will say the same in a moment
 		k.pods[pod] = p
-		k.view.Pods = sortedPods(k.pods)
+	}
+	k.view.Pods = k.sortedPods()
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("label pod %s: %w", pod, err)
 	}
 	return nil
 }
@@ -327,9 +332,13 @@ func (k *kubeCluster) RecordFailover(ctx context.Context, f v1alpha1.FailoverSta
 	return nil
 }
 
-func sortedPods(m map[string]Pod) []Pod {
-	out := make([]Pod, 0, len(m))
-	for _, p := range m {
+// sortedPods are the pods by name; mu is held.
+func (k *kubeCluster) sortedPods() []Pod {
+	out := make([]Pod, 0, len(k.pods))
+	for _, p := range k.pods {
+		if role, ok := k.writing[p.Name]; ok {
+			p.Label = role
+		}
 		out = append(out, p)
 	}
 	slices.SortFunc(out, func(a, b Pod) int { return strings.Compare(a.Name, b.Name) })

@@ -79,13 +79,14 @@ type member struct {
 	handedOver     time.Duration // when it last told another to take over
 	force          bool
 	takeover       *takeoverCall
-	node           node       // in mode Cluster
-	calls          chan any   // *handoverCall, *candidateCall and *takeoverCall
-	preparing      sync.Mutex // held by the one handover to a named member in mode Sentinel
+	labels         map[string]*labelled // by pod, the one that was begun last
+	node           node                 // in mode Cluster
+	calls          chan any             // *handoverCall, *candidateCall and *takeoverCall
+	preparing      sync.Mutex           // held by the one handover to a named member in mode Sentinel
 }
 
 func newMember(b *base) (*member, error) {
-	m := &member{base: b, client: redis.NewClient(b.opts.address(), ""), calls: make(chan any)}
+	m := &member{base: b, client: redis.NewClient(b.opts.address(), ""), calls: make(chan any), labels: map[string]*labelled{}}
 	if _, err := loadJSON(b.opts.Dir, memoryFile, &m.memory); err != nil {
 		// Not to know what the data is would be taken for an empty member, and that for a loss.
 		return nil, err
@@ -101,13 +102,17 @@ func (m *member) run(ctx context.Context, stop <-chan struct{}) error {
 	quick := 0
 	for {
 		select {
+		case call := <-m.calls: // first of all: who calls may have writers wait
+			m.takeInTime(ctx, call)
+			m.poke()
+		default:
+		}
+		select {
 		case <-timer.C:
 		case <-m.wake:
 		case <-m.server.done():
 		case call := <-m.calls:
-			bounded, cancel := m.until(ctx, m.decided.Until)
-			m.take(bounded, call)
-			cancel()
+			m.takeInTime(ctx, call)
 		case <-stop:
 			m.log.Info("stopping")
 			m.stopping, m.stopAt, stop = true, m.now(), nil
