@@ -55,9 +55,15 @@ func loadUpConfig(file string) (upConfig, error) {
 	return c, nil
 }
 
-// preflight checks this machine before anything is started: the state directory, the server, the ports.
+// preflight checks this machine before anything is started: the state directory, the server, the ports. The state directory
+// is there afterwards, unless something is wrong and it was not there before.
 func preflight(ctx context.Context, state string, docs []manifest.Document) error {
-	return errors.Join(checkStateDir(state), checkEngine(ctx, docs), checkPorts(docs))
+	_, before := os.Stat(state)
+	err := errors.Join(checkStateDir(state), checkEngine(ctx, docs), checkPorts(docs))
+	if err != nil && errors.Is(before, os.ErrNotExist) {
+		_ = os.Remove(state) // it is empty, or not ours to remove
+	}
+	return err
 }
 
 // checkStateDir makes sure that files can be made where the state shall be.

@@ -76,7 +76,7 @@ func Find(stateDir string) (*Running, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("look for a running cluster: %w", err)
+		return nil, fmt.Errorf("look for a running cluster: %w; choose another state directory with --state-dir", err)
 	}
 	defer f.Close()
 	free, err := tryLock(f, false)
