@@ -6,7 +6,8 @@ import "redstart.dev/redstart/api/v1alpha1"
 func (m *decider) asOther() {
 	why, vacant := m.vacancy()
 	m.why("%s", why)
-	if m.Self.Open() && !(vacant && m.Lease.Holder == "" && m.Now < m.deadline()) && !(m.alone() && (vacant || !m.Lease.APIReachable)) {
+	mayStay := vacant && m.Lease.Holder == "" && m.Now < m.deadline() || m.alone() && (vacant || !m.Lease.APIReachable)
+	if m.Self.Open() && (m.Self.Stopping || !mayStay) {
 		m.why("no longer the holder of the Lease: %s", why)
 		m.do(Fence{})
 		m.Self.Fenced = true
