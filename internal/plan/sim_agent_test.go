@@ -299,13 +299,17 @@ func (a *agent) carryOut(actions []Action, list int) {
 	})
 }
 
+// runs tells whether a run of the agent goes on: what it sent may arrive when it is over, and the data gone.
+func (a *agent) runs(boot string) bool { return a.running && a.boot == boot }
+
 func (a *agent) act(action Action, done func(ok bool)) {
 	n, w, s := a.n, a.n.w, &a.n.srv
 	switch x := action.(type) {
 	case AcquireLease:
+		boot := a.boot
 		a.cas(x.ResourceVersion, func(l *simLease) {
-			l.holder, l.boot, l.last, l.from, l.term, l.members = n.name, a.boot, n.name, "", x.Term, x.Members
-			if !s.master {
+			l.holder, l.boot, l.last, l.from, l.term, l.members = n.name, boot, n.name, "", x.Term, x.Members
+			if !s.master && a.runs(boot) {
 				w.checkChosen(n, n)
 			}
 		}, done)

@@ -107,7 +107,7 @@ func (a *agent) give(to, boot string, planned bool, done func(ok bool)) {
 		l.holder, l.boot, l.last, l.from, l.term = to, boot, to, n.name, term+1
 		if planned {
 			w.handed[l.term] = handed{n, c.srv.run}
-		} else {
+		} else if c.agent.runs(boot) {
 			w.checkChosen(n, c)
 		}
 	}, func(ok bool) {
