@@ -18,6 +18,9 @@ import (
 // maxDataBytes is how much a ConfigMap or a Secret may hold, as on Kubernetes.
 const maxDataBytes = 1 << 20
 
+// maxAffinitySeconds is how long a Service may send a client to the same pod after its last connection.
+const maxAffinitySeconds = 86400
+
 func validateService(svc *corev1.Service) field.ErrorList {
 	path, s := field.NewPath("spec"), &svc.Spec
 	var errs field.ErrorList
@@ -37,8 +40,10 @@ func validateService(svc *corev1.Service) field.ErrorList {
 		errs = append(errs, field.Required(path.Child("ports"), "a Service needs a port"))
 	}
 	refuse(&errs, len(s.ExternalIPs) > 0, path.Child("externalIPs"))
-	refuse(&errs, s.SessionAffinity != corev1.ServiceAffinityNone, path.Child("sessionAffinity"))
 	refuse(&errs, s.LoadBalancerClass != nil, path.Child("loadBalancerClass"))
+	refuse(&errs, len(s.LoadBalancerSourceRanges) > 0, path.Child("loadBalancerSourceRanges"))
+	refuse(&errs, s.LoadBalancerIP != "", path.Child("loadBalancerIP")) //nolint:staticcheck // deprecated, and in many manifests
+	errs = append(errs, validateSessionAffinity(s, path)...)
 	errs = append(errs, metav1validation.ValidateLabels(s.Selector, path.Child("selector"))...)
 	if text, ok := svc.Annotations[routing.AnnotationUpstream]; ok {
 		if _, err := routing.ParsePolicy(text); err != nil {
@@ -69,6 +74,24 @@ func validateService(svc *corev1.Service) field.ErrorList {
 		}
 	}
 	return errs
+}
+
+// validateSessionAffinity has Kubernetes' own bounds.
+func validateSessionAffinity(s *corev1.ServiceSpec, path *field.Path) field.ErrorList {
+	at := path.Child("sessionAffinityConfig")
+	switch c := s.SessionAffinityConfig; {
+	case s.SessionAffinity != corev1.ServiceAffinityNone && s.SessionAffinity != corev1.ServiceAffinityClientIP:
+		return field.ErrorList{field.NotSupported(path.Child("sessionAffinity"), s.SessionAffinity,
+			[]corev1.ServiceAffinity{corev1.ServiceAffinityClientIP, corev1.ServiceAffinityNone})}
+	case c == nil:
+	case s.SessionAffinity == corev1.ServiceAffinityNone:
+		return field.ErrorList{field.Forbidden(at, "must not be set when session affinity is None")}
+	case c.ClientIP != nil && c.ClientIP.TimeoutSeconds != nil:
+		if n := *c.ClientIP.TimeoutSeconds; n < 1 || n > maxAffinitySeconds {
+			return field.ErrorList{field.Invalid(at.Child("clientIP", "timeoutSeconds"), n, fmt.Sprintf("must be from 1 to %d", maxAffinitySeconds))}
+		}
+	}
+	return nil
 }
 
 func validateServiceUpdate(s, old *corev1.Service) field.ErrorList {
