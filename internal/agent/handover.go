@@ -63,7 +63,10 @@ func (m *member) take(ctx context.Context, call any) {
 		m.correct(c)
 		// The authority was moved a moment ago. Writers wait: nobody is asked where it is known that this member has it.
 		given := c.Lease != nil && m.lease.given(*c.Lease, m.opts.Name, m.boot, time.Duration(c.ClockNS), c.at)
-		if !given && !m.heldSince(c.Term) {
+		switch {
+		case m.config != nil && m.config.Mode == v1alpha1.ModeSentinel:
+			m.peers.ask(ctx) // the Lease decides nothing there, and the API may be slow
+		case !given && !m.heldSince(c.Term):
 			m.lookAround(ctx)
 		}
 	case *candidateCall:
