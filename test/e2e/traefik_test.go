@@ -90,29 +90,9 @@ func TestTraefik(t *testing.T) {
 	}
 	r.strategy(strings.ReplaceAll(strategy, "prometheus.monitoring", "prometheus."+r.namespace))
 	r.waitPhase(v1alpha1.RolloutHealthy)
-	next := filepath.Join("v2", "frontend.yaml")
-	r.edit(next, "value: v2", "value: v3")
-	before := r.stable()
-	r.run("redstart apply -f examples/canary/v2")
-	r.wait("the checks let v3 pass", func(st *v1alpha1.RolloutStatus) bool {
-		return st.Phase == v1alpha1.RolloutHealthy && st.StableRevision != before
-	})
-	r.all("v3")
-	writers.only(http.StatusCreated)
-
-	// A version that takes no more than one message: whoever writes to it is refused.
-	r.edit(next, "value: v3", "value: v4\n            - name: MAX_MESSAGES\n              value: \"1\"")
-	r.run("redstart apply -f examples/canary/v2")
-	r.waitPhase(v1alpha1.RolloutAborted)
-	refused := writers.only(http.StatusCreated, http.StatusInsufficientStorage)
-	t.Logf("v4 refused %d messages before the checks stopped it", refused[http.StatusInsufficientStorage])
-	if refused[http.StatusInsufficientStorage] == 0 {
-		t.Error("v4 refused no message; the checks had nothing to find")
-	}
-	r.all("v3")
+	r.letPassAndStop(writers)
 	r.unchanged(asWritten)
 	r.told("RollingBack", "check success-rate failed")
-	r.told("RolledBack", "check success-rate failed")
 	writers.reset()
 	time.Sleep(2 * time.Second)
 	writers.only(http.StatusCreated)
