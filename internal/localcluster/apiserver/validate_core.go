@@ -42,7 +42,7 @@ func validateService(svc *corev1.Service) field.ErrorList {
 	refuse(&errs, len(s.ExternalIPs) > 0, path.Child("externalIPs"))
 	refuse(&errs, s.LoadBalancerClass != nil, path.Child("loadBalancerClass"))
 	refuse(&errs, len(s.LoadBalancerSourceRanges) > 0, path.Child("loadBalancerSourceRanges"))
-	refuse(&errs, s.LoadBalancerIP != "", path.Child("loadBalancerIP")) //nolint:staticcheck // deprecated, and in many manifests
+	refuse(&errs, s.LoadBalancerIP != "", path.Child("loadBalancerIP"))
 	errs = append(errs, validateSessionAffinity(s, path)...)
 	errs = append(errs, metav1validation.ValidateLabels(s.Selector, path.Child("selector"))...)
 	if text, ok := svc.Annotations[routing.AnnotationUpstream]; ok {
