@@ -142,7 +142,10 @@ func (m *decider) openUnderSentinels(self bool) {
 	switch {
 	case m.Self.Empty() && !(ok && best == &m.Self):
 		m.why("named by the Sentinels, but this member is empty and another holds data")
-		m.askFailover()
+		// Who asks to be monitored need not be among the replicas, and a failover would only go to another empty one.
+		if !slices.ContainsFunc(m.Peers, func(p Member) bool { return p.Reachable && p.Candidate && !p.Empty() }) {
+			m.askFailover()
+		}
 		return
 	case m.Self.Empty() && !m.brandNew() && !m.complete() && !m.HandoverForce:
 		m.why("named by the Sentinels, but this member is empty and not all others are here: waiting for them " +
