@@ -6,11 +6,17 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/informers"
+	kubeclient "k8s.io/client-go/kubernetes"
+	listersv1 "k8s.io/client-go/listers/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"redstart.dev/redstart/api/v1alpha1"
@@ -24,6 +30,8 @@ type instance struct {
 	password, token string
 	// sharded: it is of mode Cluster.
 	sharded bool
+	// watched are its pods as the API tells them by itself: to ask for them all the time would slow down what is measured.
+	watched listersv1.PodLister
 }
 
 // create makes a Redis in a namespace of its own and waits until it is ready.
@@ -69,6 +77,7 @@ func (c *cluster) instance(t *testing.T, namespace, name string) *instance {
 	in := &instance{t: t, cluster: c, name: name, namespace: namespace}
 	in.sharded = in.redis(context.Background()).Spec.Mode == v1alpha1.ModeCluster
 	in.dumpIfFailed()
+	in.watchPods()
 	in.waitReady()
 	secret := &corev1.Secret{}
 	if err := c.Get(context.Background(), in.key(name), secret); err != nil {
@@ -180,13 +189,44 @@ func (in *instance) pods(ctx context.Context, component string) []corev1.Pod {
 	return pods.Items
 }
 
+// watchPods keeps watched up to date until the end of the test.
+func (in *instance) watchPods() {
+	in.t.Helper()
+	clientset, err := kubeclient.NewForConfig(in.config)
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	f := informers.NewSharedInformerFactoryWithOptions(clientset, 0, informers.WithNamespace(in.namespace),
+		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = v1alpha1.LabelName + "=" + in.name }))
+	in.watched = f.Core().V1().Pods().Lister()
+	stop := make(chan struct{})
+	f.Start(stop)
+	in.t.Cleanup(func() {
+		close(stop)
+		f.Shutdown()
+	})
+	eventually(in.t, time.Minute, "the watch of pods", func(ctx context.Context) bool {
+		for _, ok := range f.WaitForCacheSync(ctx.Done()) {
+			return ok
+		}
+		return false
+	})
+}
+
+// members are the pods of redis-servers as the watch told them last.
+func (in *instance) members() []*corev1.Pod {
+	pods, err := in.watched.List(labels.SelectorFromSet(labels.Set{v1alpha1.LabelComponent: v1alpha1.ComponentMember}))
+	if err != nil {
+		return nil
+	}
+	return pods
+}
+
 // addresses is where each member's redis-server is now.
 func (in *instance) addresses() map[string]string {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
 	m := map[string]string{}
-	for _, p := range in.pods(ctx, v1alpha1.ComponentMember) {
-		if a := v1alpha1.PodAddress(&p, v1alpha1.PortRedis); a != "" {
+	for _, p := range in.members() {
+		if a := v1alpha1.PodAddress(p, v1alpha1.PortRedis); a != "" {
 			m[p.Name] = a
 		}
 	}
@@ -196,25 +236,10 @@ func (in *instance) addresses() map[string]string {
 // master is the pod that is master; in mode Cluster that of victimSlot.
 func (in *instance) master() string {
 	in.t.Helper()
-	return in.masterBut("")
-}
-
-// waitMoved waits until another pod is master.
-func (in *instance) waitMoved(before string) {
-	in.t.Helper()
-	in.masterBut(before)
-}
-
-func (in *instance) masterBut(before string) string {
-	in.t.Helper()
-	what := "a master"
-	if before != "" {
-		what += " other than " + before
-	}
 	var name string
-	eventually(in.t, time.Minute, what, func(ctx context.Context) bool {
+	eventually(in.t, time.Minute, "a master", func(ctx context.Context) bool {
 		for _, p := range in.pods(ctx, v1alpha1.ComponentMember) {
-			if p.Name != before && in.isMaster(&p) {
+			if in.isMaster(&p) {
 				name = p.Name
 				return true
 			}
@@ -222,6 +247,14 @@ func (in *instance) masterBut(before string) string {
 		return false
 	})
 	return name
+}
+
+// waitMoved waits until another pod is master.
+func (in *instance) waitMoved(before string) {
+	in.t.Helper()
+	eventually(in.t, time.Minute, "a master other than "+before, func(context.Context) bool {
+		return slices.ContainsFunc(in.members(), func(p *corev1.Pod) bool { return p.Name != before && in.isMaster(p) })
+	})
 }
 
 func (in *instance) isMaster(p *corev1.Pod) bool {
