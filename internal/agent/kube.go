@@ -47,6 +47,8 @@ func NewCluster(config *rest.Config, namespace, redis, me string) (Cluster, erro
 	config = rest.CopyConfig(config)
 	// An agent's calls are few and each of them urgent: no throttle of the client's, and no time for compressing.
 	config.QPS, config.DisableCompression = -1, true
+	// Its kinds are Kubernetes' own, and while a master changes every agent reads of each pod: JSON takes several times as long.
+	config.ContentType, config.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("make a client of the Kubernetes API: %w", err)
