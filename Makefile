@@ -31,6 +31,11 @@ test: .go .test-tools build ## Run all tests, against real redis-servers
 	go vet ./...
 	hack/test.sh
 
+.PHONY: test-valkey
+test-valkey: .go .redis-server ## Run what speaks to servers, and the scenarios on one machine, against Valkey 9 (Debian, amd64 or arm64)
+	valkey=$$(hack/valkey.sh); test -n "$$valkey" || exit 1; \
+	PATH="$$valkey:$$PATH" go test -count=1 -timeout 60m -p 1 ./internal/redis/... ./internal/agent ./test/e2e
+
 .PHONY: scenarios
 scenarios: .go .redis-server build ## Run the end-to-end scenarios on the embedded cluster, printing write gaps and losses
 	go test -count=1 -timeout 30m -v ./test/e2e/...

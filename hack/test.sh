@@ -4,6 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+REDSTART_TEST_VALKEY=$(hack/valkey.sh)
+export REDSTART_TEST_VALKEY
 all=$(go list ./...)
 whole=$(grep -E '/(test/e2e|cmd/redstart)(/|$)' <<<"$all" || true)
 small=$(grep -vE '/(test/e2e|cmd/redstart|internal/plan)(/|$)' <<<"$all")

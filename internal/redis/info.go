@@ -83,6 +83,9 @@ func (i Info) engine() string {
 	return EngineRedis
 }
 
+// Version is that of the server.
+func (i Info) Version() (Version, error) { return NewVersion(i.engine(), i.version()) }
+
 func (i Info) version() string {
 	if v := i["valkey_version"]; v != "" {
 		return v

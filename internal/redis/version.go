@@ -66,6 +66,9 @@ func NewVersion(engine, number string) (Version, error) {
 	return v, nil
 }
 
+// MovesSlots tells whether a master of a cluster can move slots by itself (CLUSTER MIGRATESLOTS).
+func (v Version) MovesSlots() bool { return v.Engine == EngineValkey && v.AtLeast(9, 0) }
+
 // KeepsReplicas tells whether a node of a cluster can be told to leave the spread of replicas to others
 // (cluster-allow-replica-migration).
 func (v Version) KeepsReplicas() bool { return v.Engine == EngineValkey || v.AtLeast(7, 0) }

@@ -30,6 +30,31 @@ type Node struct {
 	cmd  *exec.Cmd
 }
 
+// UseValkey makes the test's servers those of the Valkey in the directory $REDSTART_TEST_VALKEY, where it is called redis-server;
+// without one the test is skipped. "make test" gets one.
+func UseValkey(t *testing.T) {
+	t.Helper()
+	dir := os.Getenv("REDSTART_TEST_VALKEY")
+	if dir == "" {
+		t.Skip("skipped: REDSTART_TEST_VALKEY names no directory with a Valkey of 9.0 or later")
+	}
+	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+}
+
+// Version is that of the servers that Start runs.
+func Version(tb testing.TB) redis.Version {
+	tb.Helper()
+	bin, err := redis.FindServer()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	v, err := redis.Detect(tb.Context(), bin)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return v
+}
+
 // Settings of redis.conf beside those that make a cluster node.
 type Settings map[string]string
 

@@ -32,9 +32,12 @@ func (r *run) chunk(ctx context.Context, p *pair, slots []int) error {
 		if source == nil {
 			return fmt.Errorf("the address of node %s is not known", owner)
 		}
-		if source == target {
+		switch {
+		case source == target:
 			err = r.finish(ctx, nil, target, slots)
-		} else {
+		case r.cluster.exports(source.id, target.id):
+			err = r.export(ctx, source, target, slots)
+		default:
 			err = r.move(ctx, source, target, slots)
 		}
 		if err != nil {

@@ -47,8 +47,8 @@ type View struct {
 	View    v1alpha1.ClusterView
 	// RunID of the server; it changes when the server restarts.
 	RunID string
-	// Engine of the server, redis.EngineRedis or another.
-	Engine string
+	// Version of the server, zero where it tells none.
+	Version redis.Version
 	Err    error
 }
 
@@ -135,7 +135,8 @@ func (c *Cluster) Refresh(ctx context.Context) error {
 		if n := c.node(views[i].ID); n != nil && views[i].Err == nil {
 			asked.Go(func() {
 				v, info, err := n.view(ctx)
-				views[i].View, views[i].RunID, views[i].Engine, views[i].Err = v, info["run_id"], info.ServerStatus().Engine, err
+				views[i].View, views[i].RunID, views[i].Err = v, info["run_id"], err
+				views[i].Version, _ = info.Version() // of an unheard-of kind nothing special is asked
 			})
 		}
 	}

@@ -7,7 +7,9 @@
 // others. At every point in between all keys are where a client that follows MOVED and ASK finds them. Whatever ends the
 // work early (this program, a server, the network) leaves slots open; Resume finishes them.
 //
-// What makes it fast: many slots are open at once, several pairs of masters work side by side, and commands for many
+// Where both masters are of an engine that moves slots by itself, they are told to: see export.go.
+//
+// What makes it fast otherwise: many slots are open at once, several pairs of masters work side by side, and commands for many
 // slots share a round trip, so that each server writes its nodes.conf once for all of them. What keeps writers' latency
 // flat: a source does one batch at a time, whose size follows the time that the last ones took.
 package migrate
@@ -192,9 +194,8 @@ func (r *run) all(ctx context.Context, pairs []*pair) error {
 	var group errgroup.Group // without a context: a pair that fails does not stop the others
 	errs := make([]error, len(pairs)*workersPerPair)
 	for i, p := range pairs {
-		// Half the window each, and no more than half of the slots, so that both have work to the end.
-		size := max(1, min(r.options.OpenSlots, len(p.slots))/workersPerPair)
-		for w := range workersPerPair {
+		size, workers := r.window(p)
+		for w := range workers {
 			group.Go(func() error {
 				for ctx.Err() == nil {
 					chunk := p.take(size)
@@ -218,6 +219,15 @@ func (r *run) all(ctx context.Context, pairs []*pair) error {
 		return fmt.Errorf("migrate slots: stopped after %d of %d: %w", r.counts.slots.Load(), r.counts.slotsTotal.Load(), err)
 	}
 	return errors.Join(errs...)
+}
+
+// window is how many slots of a pair are taken at a time, and by how many workers.
+func (r *run) window(p *pair) (size, workers int) {
+	if r.cluster.exports(p.from, p.to) {
+		return max(1, len(p.slots)), 1 // each export forks the source
+	}
+	// Half of the open slots each, and no more than half of all, so that both have work to the end.
+	return max(1, min(r.options.OpenSlots, len(p.slots))/workersPerPair), workersPerPair
 }
 
 // persist moves a chunk of a pair's slots, and begins again with a fresh look at the cluster when something fails,

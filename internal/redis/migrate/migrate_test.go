@@ -237,7 +237,7 @@ func TestMigrate(t *testing.T) {
 	}
 	checkOwners(t, nodes, third(nodes))
 	checkFill(t, client, 50_000)
-	if p := report.Progress; p != last || p.Slots != 5462 || p.SlotsTotal != 5462 || p.Keys < p.KeysTotal*9/10 || p.KeysTotal < 15_000 || p.Bytes < 1_000_000 {
+	if p := report.Progress; p != last || p.Slots != 5462 || p.SlotsTotal != 5462 || p.Keys < p.KeysTotal*9/10 || p.KeysTotal < 15_000 || p.Bytes < 300_000 {
 		t.Errorf("report %+v, last progress %+v", p, last)
 	}
 	if ttl := client.TTL(t.Context(), "fill:1").Val(); ttl < 50*time.Minute {
@@ -276,6 +276,9 @@ func TestScaleIn(t *testing.T) {
 
 // TestKilledInTheMiddle: the program that migrates is killed, and another goes on.
 func TestKilledInTheMiddle(t *testing.T) {
+	if v := clustertest.Version(t); v.MovesSlots() {
+		t.Skipf("skipped: %s opens no slots; see TestExportGoesOn", v)
+	}
 	nodes := formThree(t, nil, 0)
 	client := clusterClient(t, nodes, "")
 	fill(t, client, 50_000)
@@ -379,6 +382,9 @@ func TestServerKilled(t *testing.T) {
 
 // TestBigKey: a hash of 64 MiB is moved alone and reported; where it is above the limit, its slot stays.
 func TestBigKey(t *testing.T) {
+	if v := clustertest.Version(t); v.MovesSlots() {
+		t.Skipf("skipped: %s moves big keys like others", v)
+	}
 	nodes := formThree(t, nil, 0)
 	client := clusterClient(t, nodes, "")
 	fill(t, client, 2_000)

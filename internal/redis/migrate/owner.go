@@ -153,7 +153,7 @@ func runIDIn(views []View, id string) string {
 func engineIn(views []View, id string) string {
 	for _, v := range views {
 		if v.ID == id && v.Err == nil {
-			return v.Engine
+			return v.Version.Engine
 		}
 	}
 	return ""

@@ -3,6 +3,7 @@ package migrate
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -79,23 +80,32 @@ func (r *run) tell() (stop func()) {
 // countKeys asks the sources how many keys there are to move.
 func (r *run) countKeys(ctx context.Context, pairs []*pair) error {
 	for _, p := range pairs {
-		from := r.cluster.node(p.from)
-		for first := 0; first < len(p.slots); first += 1024 {
-			slots := p.slots[first:min(first+1024, len(p.slots))]
-			answers, err := from.pipe(ctx, len(slots), func(i int) []any { return []any{"CLUSTER", "COUNTKEYSINSLOT", slots[i]} })
-			if err != nil {
-				return fmt.Errorf("count keys: %w", err)
-			}
-			for _, a := range answers {
-				n, err := a.Int64()
-				if err != nil {
-					return fmt.Errorf("count keys at %s: %w", from.addr, err)
-				}
-				r.counts.keysTotal.Add(n)
-			}
+		n, err := r.cluster.node(p.from).countKeys(ctx, p.slots)
+		if err != nil {
+			return err
 		}
+		r.counts.keysTotal.Add(n)
 	}
 	return nil
+}
+
+// countKeys counts the keys that a node holds of slots, those of a slot that is still on its way to it too.
+func (n *node) countKeys(ctx context.Context, slots []int) (int64, error) {
+	var sum int64
+	for some := range slices.Chunk(slots, 1024) {
+		answers, err := n.pipe(ctx, len(some), func(i int) []any { return []any{"CLUSTER", "COUNTKEYSINSLOT", some[i]} })
+		if err != nil {
+			return 0, fmt.Errorf("count keys: %w", err)
+		}
+		for _, a := range answers {
+			keys, err := a.Int64()
+			if err != nil {
+				return 0, fmt.Errorf("count keys at %s: %w", n.addr, err)
+			}
+			sum += keys
+		}
+	}
+	return sum, nil
 }
 
 // firstError is the first error among answers.

@@ -33,7 +33,7 @@ func Weigh(ctx context.Context, c *Cluster, by By) (*[v1alpha1.SlotCount]int64, 
 		}
 		for first := 0; first < len(slots); first += 1024 {
 			some := slots[first:min(first+1024, len(slots))]
-			if err := n.weigh(ctx, some, by, &weights); err != nil {
+			if err := n.weigh(ctx, some, by, sampleKeys, &weights); err != nil {
 				return nil, fmt.Errorf("weigh slots by %s: %w", by, err)
 			}
 		}
@@ -41,7 +41,7 @@ func Weigh(ctx context.Context, c *Cluster, by By) (*[v1alpha1.SlotCount]int64, 
 	return &weights, nil
 }
 
-func (n *node) weigh(ctx context.Context, slots []int, by By, weights *[v1alpha1.SlotCount]int64) error {
+func (n *node) weigh(ctx context.Context, slots []int, by By, sample int, weights *[v1alpha1.SlotCount]int64) error {
 	counts, err := n.pipe(ctx, len(slots), func(i int) []any { return []any{"CLUSTER", "COUNTKEYSINSLOT", slots[i]} })
 	if err != nil {
 		return err
@@ -54,7 +54,7 @@ func (n *node) weigh(ctx context.Context, slots []int, by By, weights *[v1alpha1
 	if by == ByKeys {
 		return nil
 	}
-	samples, err := n.pipe(ctx, len(slots), func(i int) []any { return []any{"CLUSTER", "GETKEYSINSLOT", slots[i], sampleKeys} })
+	samples, err := n.pipe(ctx, len(slots), func(i int) []any { return []any{"CLUSTER", "GETKEYSINSLOT", slots[i], sample} })
 	if err != nil {
 		return err
 	}
