@@ -49,7 +49,7 @@ type View struct {
 	RunID string
 	// Version of the server, zero where it tells none.
 	Version redis.Version
-	Err    error
+	Err     error
 }
 
 // node is one server.
