@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 
 	"redstart.dev/redstart/api/v1alpha1"
 )
@@ -215,5 +216,33 @@ func TestCalmWait(t *testing.T) {
 	}
 	if rate := 200 / calmWait(1000).Seconds(); rate >= 1 {
 		t.Errorf("200 Redises are looked at %.1f times a second in the long run", rate)
+	}
+}
+
+// TestSettlingWait: what is not told by itself is looked for soon.
+func TestSettlingWait(t *testing.T) {
+	r := &v1alpha1.Redis{Spec: v1alpha1.RedisSpec{Mode: v1alpha1.ModeReplication, Replicas: ptr.To[int32](2)}}
+	ready := &corev1.Pod{Status: corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}}
+	member := func(ordinal int, role v1alpha1.Role) instance {
+		return instance{ordinal: ordinal, pod: ready, agent: &v1alpha1.AgentStatus{Role: role, Ready: true, Server: v1alpha1.ServerStatus{Up: true}}}
+	}
+	master, replica := member(0, v1alpha1.RoleMaster), member(1, v1alpha1.RoleReplica)
+	silent := replica
+	silent.agent = nil
+	catching := member(1, v1alpha1.RoleReplica)
+	catching.agent.Ready = false
+	for name, c := range map[string]struct {
+		members []instance
+		want    time.Duration
+	}{
+		"all well":                        {[]instance{master, replica}, lookCalm},
+		"an agent did not answer":         {[]instance{master, silent}, lookBusy},
+		"a replica is not ready":          {[]instance{master, catching}, lookBusy},
+		"nobody says that it is master":   {[]instance{member(0, v1alpha1.RoleReplica), replica}, lookBusy},
+		"a member that is to go is there": {[]instance{master, replica, member(2, v1alpha1.RoleReplica)}, lookBusy},
+	} {
+		if got := settlingWait(r, &memory{}, observation{members: c.members, now: time.Now()}); got != c.want {
+			t.Errorf("%s: the next look is after %s, want %s", name, got, c.want)
+		}
 	}
 }

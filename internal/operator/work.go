@@ -108,15 +108,19 @@ func settling(r *v1alpha1.Redis, o observation) doing {
 	return d
 }
 
-// settlingWait is how long until the next look.
+// settlingWait is how long until the next look. Nobody tells the operator when an agent that did not answer does again, or takes up a
+// role that its pod has already.
 func settlingWait(r *v1alpha1.Redis, mem *memory, o observation) time.Duration {
-	if o.now.Sub(mem.changed) < lookCalm {
+	all := append(o.members[:len(o.members):len(o.members)], o.sentinels...)
+	switch {
+	case o.now.Sub(mem.changed) < lookCalm, len(o.members) != len(o.wanted(r)), notReady(all) != "":
+		return lookBusy
+	case slices.ContainsFunc(all, func(x instance) bool { return x.agent == nil }):
+		return lookBusy
+	case r.Spec.Mode != v1alpha1.ModeCluster && master(o.members) == nil:
 		return lookBusy
 	}
-	if len(o.members) == len(o.wanted(r)) && notReady(o.members) == "" && notReady(o.sentinels) == "" {
-		return lookCalm
-	}
-	return lookBusy
+	return lookCalm
 }
 
 // explain turns errors that somebody has to do something about into what the status says. The error that remains is
