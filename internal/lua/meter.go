@@ -37,8 +37,8 @@ const (
 	// costFunction and costUpvalue are a closure.
 	costFunction = 160
 	costUpvalue  = 400
-	// costError is an error that is caught: its trace and position.
-	costError = 32 << 10
+	// costError is an error that is caught: its position, and a trace of as many lines as calls may be nested.
+	costError = 80 << 10
 	// stepsError is what catching an error takes.
 	stepsError = 1000
 )
