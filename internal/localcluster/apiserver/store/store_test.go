@@ -196,7 +196,17 @@ func TestSlowWatcherIsToldToStartAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Stop()
-	for i := range maxPending + 500 {
+	slow := w.(*watcher)
+	fellBehind := func() bool {
+		slow.mu.Lock()
+		defer slow.mu.Unlock()
+		return slow.behind
+	}
+	// How much the watcher takes at once before its channel is full, is up to the scheduler.
+	for i := 0; !fellBehind(); i++ {
+		if i > 2*maxPending+cap(slow.results)+1 {
+			t.Fatalf("%d changes wait for a client that does not read", i)
+		}
 		create(t, table, fmt.Sprint("c", i))
 	}
 	for e := range w.ResultChan() {
