@@ -32,9 +32,12 @@ var (
 	newEvents  = schema.GroupResource{Group: eventsv1.GroupName, Resource: "events"}
 )
 
-// createNamespaces makes the namespaces that everybody takes for granted.
+// givenNamespaces are those that everybody takes for granted. They cannot be deleted.
+var givenNamespaces = []string{metav1.NamespaceDefault, metav1.NamespaceSystem}
+
+// createNamespaces makes them.
 func (ks *kinds) createNamespaces() error {
-	for _, name := range []string{metav1.NamespaceDefault, metav1.NamespaceSystem} {
+	for _, name := range givenNamespaces {
 		ctx := genericapirequest.WithNamespace(context.Background(), "")
 		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
 		_, err := ks.stores[namespaces].Create(ctx, ns, nil, &metav1.CreateOptions{})

@@ -82,6 +82,7 @@ func TestKubectl(t *testing.T) {
 		{args: "apply -f -", stdin: strings.Replace(web, "mode: Sentinel", "mode: Sentinel, replica: 3", 1), want: `unknown field "spec.replica"`, fails: true},
 		{args: "apply -f -", stdin: "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: a}", want: `no matches for kind "DaemonSet" in version "apps/v1"`, fails: true},
 		{args: "apply --server-side --field-manager=b -f -", stdin: strings.Replace(web, "web:1", "web:2", 1), want: `conflict with "kubectl-client-side-apply"`, fails: true},
+		{args: "delete namespace default", want: `^Error from server \(Forbidden\): namespaces "default" is forbidden: this namespace may not be deleted\n$`, fails: true},
 		{args: "create secret generic s --from-literal=a=b", want: `secret/s created`},
 		{args: "get secret s -o jsonpath={.data.a}", want: `^Yg==$`},
 		{args: "create configmap c -n nowhere --from-literal=a=b", want: `namespaces "nowhere" not found`, fails: true},

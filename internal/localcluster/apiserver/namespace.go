@@ -2,9 +2,13 @@ package apiserver
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -32,6 +36,9 @@ type namespaceREST struct{ registryREST }
 func (r namespaceREST) Delete(ctx context.Context, name string, validate rest.ValidateObjectFunc,
 	options *metav1.DeleteOptions,
 ) (runtime.Object, bool, error) {
+	if slices.Contains(givenNamespaces, name) {
+		return nil, false, apierrors.NewForbidden(namespaces, name, errors.New("this namespace may not be deleted"))
+	}
 	obj, err := r.Get(ctx, name, &metav1.GetOptions{})
 	if err != nil {
 		return nil, false, err
@@ -71,6 +78,13 @@ func (r namespaceREST) Delete(ctx context.Context, name string, validate rest.Va
 		return nil, false, storeerr.InterpretUpdateError(err, namespaces, name)
 	}
 	return out, false, nil
+}
+
+// DeleteCollection is not served for namespaces, on Kubernetes neither.
+func (namespaceREST) DeleteCollection(context.Context, rest.ValidateObjectFunc, *metav1.DeleteOptions,
+	*metainternalversion.ListOptions,
+) (runtime.Object, error) {
+	return nil, apierrors.NewMethodNotSupported(namespaces, "deletecollection")
 }
 
 // finalizeREST is namespaces/finalize.

@@ -157,6 +157,23 @@ func TestNamespaceGoesWhenFinalized(t *testing.T) {
 	}
 }
 
+func TestGivenNamespacesStay(t *testing.T) {
+	ctx := bounded(t)
+	s := start(t, t.TempDir())
+	all := s.client.CoreV1().Namespaces()
+	for _, name := range []string{"default", "kube-system"} {
+		if err := all.Delete(ctx, name, metav1.DeleteOptions{}); !apierrors.IsForbidden(err) {
+			t.Errorf("deleting %s: %v, want forbidden", name, err)
+		}
+		if n, err := all.Get(ctx, name, metav1.GetOptions{}); err != nil || n.DeletionTimestamp != nil {
+			t.Errorf("%s is now %+v, %v", name, n, err)
+		}
+	}
+	if err := s.client.CoreV1().RESTClient().Delete().Resource("namespaces").Do(ctx).Error(); !apierrors.IsMethodNotSupported(err) {
+		t.Errorf("deleting all: %v, want no such method", err)
+	}
+}
+
 func TestEvictionSpendsTheBudget(t *testing.T) {
 	ctx := bounded(t)
 	s := start(t, t.TempDir())
