@@ -174,6 +174,33 @@ func TestGivenNamespacesStay(t *testing.T) {
 	}
 }
 
+// Who scales owns the number of replicas: an applier that named it before and does so no more leaves it as it is.
+func TestScaleOwnsReplicas(t *testing.T) {
+	ctx := bounded(t)
+	sets := start(t, t.TempDir()).client.AppsV1().Deployments("default")
+	apply := func(replicas string) error {
+		body := `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"web"},"spec":{` + replicas + `"selector":{"matchLabels":{"app":"web"}},
+			"template":{"metadata":{"labels":{"app":"web"}},"spec":{"containers":[{"name":"c","image":"x"}]}}}}`
+		_, err := sets.Patch(ctx, "web", types.ApplyPatchType, []byte(body), metav1.PatchOptions{FieldManager: "file"})
+		return err
+	}
+	if err := apply(`"replicas":2,`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sets.Patch(ctx, "web", types.MergePatchType, []byte(`{"spec":{"replicas":5}}`), metav1.PatchOptions{FieldManager: "hand"}, "scale"); err != nil {
+		t.Fatal(err)
+	}
+	if err := apply(`"replicas":2,`); !apierrors.IsConflict(err) || !strings.Contains(err.Error(), `conflict with "hand" with subresource "scale"`) {
+		t.Errorf("applying another number: %v, want a conflict with the one who scaled", err)
+	}
+	if err := apply(""); err != nil {
+		t.Fatal(err)
+	}
+	if web, err := sets.Get(ctx, "web", metav1.GetOptions{}); err != nil || *web.Spec.Replicas != 5 {
+		t.Errorf("%d replicas, %v; want the 5 of the one who scaled", *web.Spec.Replicas, err)
+	}
+}
+
 func TestEvictionSpendsTheBudget(t *testing.T) {
 	ctx := bounded(t)
 	s := start(t, t.TempDir())

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
@@ -111,6 +112,14 @@ type scaleInfo struct {
 
 func (i scaleInfo) UpdatedObject(ctx context.Context, old runtime.Object) (runtime.Object, error) {
 	before := i.scale.scaleOf(old)
+	// Who scales owns the number of replicas from then on, and nobody else does.
+	gv := i.scale.kind.gvk.GroupVersion()
+	owners := managedfields.NewScaleHandler(old.(metav1.Object).GetManagedFields(), gv,
+		managedfields.ResourcePathMappings{gv.String(): fieldpath.MakePathOrDie("spec", "replicas")})
+	var err error
+	if before.ManagedFields, err = owners.ToSubresource(); err != nil {
+		return nil, err
+	}
 	obj, err := i.UpdatedObjectInfo.UpdatedObject(ctx, before.DeepCopy())
 	if err != nil {
 		return nil, err
@@ -131,7 +140,13 @@ func (i scaleInfo) UpdatedObject(ctx context.Context, old runtime.Object) (runti
 	}
 	scaled := old.DeepCopyObject()
 	*i.scale.kind.scale(scaled).replicas = &after.Spec.Replicas
-	scaled.(metav1.Object).SetResourceVersion(after.ResourceVersion)
+	m := scaled.(metav1.Object)
+	m.SetResourceVersion(after.ResourceVersion)
+	fields, err := owners.ToParent(after.ManagedFields)
+	if err != nil {
+		return nil, err
+	}
+	m.SetManagedFields(fields)
 	return scaled, nil
 }
 
