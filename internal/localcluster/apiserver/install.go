@@ -3,7 +3,6 @@ package apiserver
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -28,8 +27,11 @@ import (
 	"redstart.dev/redstart/internal/localcluster/apiserver/store"
 )
 
-// kubernetesVersion is the version of the API that is served, and what /version says.
-const kubernetesVersion = "1.37.0"
+// kubernetesVersion is the version of the API that is served; GitVersion is what /version says.
+const (
+	kubernetesVersion = "1.37.0"
+	GitVersion        = "v" + kubernetesVersion + "+redstart"
+)
 
 // kinds is what is served: a registry for every kind.
 type kinds struct {
@@ -68,19 +70,7 @@ func (s *Server) install(o Options) error {
 	if err != nil {
 		return fmt.Errorf("make the API server: %w", err)
 	}
-	serveNoDefinitions(s.generic)
 	return s.kinds.mount(s.generic)
-}
-
-// serveNoDefinitions answers that there are no CustomResourceDefinitions. kubectl asks for them when it meets a kind
-// that is not served, and only then says so in words that help.
-func serveNoDefinitions(srv *genericapiserver.GenericAPIServer) {
-	const none = `{"kind":"CustomResourceDefinitionList","apiVersion":"apiextensions.k8s.io/v1","metadata":{"resourceVersion":"1"},"items":[]}`
-	srv.Handler.NonGoRestfulMux.HandleFunc("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		// A client that has gone misses nothing.
-		_, _ = io.WriteString(w, none)
-	})
 }
 
 func (ks *kinds) config(id *identity, loopback *restclient.Config) *genericapiserver.Config {
@@ -91,6 +81,9 @@ func (ks *kinds) config(id *identity, loopback *restclient.Config) *genericapise
 	c.EnableProfiling = false
 	c.Authentication.Authenticator = id.authenticator()
 	c.Authorization.Authorizer = authorizerfactory.NewAlwaysAllowAuthorizer()
+	c.BuildHandlerChainFunc = func(api http.Handler, c *genericapiserver.Config) http.Handler {
+		return genericapiserver.DefaultBuildHandlerChain(ks.refuseUnserved(api), c)
+	}
 	c.LongRunningFunc = genericfilters.BasicLongRunningRequestCheck(sets.NewString("watch"), sets.NewString("log", "portforward"))
 	namer := openapinamer.NewDefinitionNamer(ks.scheme)
 	c.OpenAPIConfig = genericapiserver.DefaultOpenAPIConfig(definitions, namer)
@@ -229,6 +222,6 @@ type effectiveVersion struct{ compatibility.EffectiveVersion }
 
 func (v effectiveVersion) Info() *version.Info {
 	info := v.EffectiveVersion.Info()
-	info.GitVersion = "v" + v.BinaryVersion().String() + "+redstart"
+	info.GitVersion = GitVersion
 	return info
 }
