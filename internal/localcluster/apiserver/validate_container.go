@@ -2,7 +2,9 @@ package apiserver
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -43,6 +45,7 @@ func validateContainer(c *corev1.Container, names, volumes sets.Set[string], pat
 		paths.Insert(m.MountPath)
 		refuse(&errs, m.SubPath != "" || m.SubPathExpr != "", at.Child("subPath"))
 	}
+	errs = append(errs, validateTerminationMessage(c, path)...)
 	for _, p := range []struct {
 		name  string
 		probe *corev1.Probe
@@ -56,6 +59,23 @@ func validateContainer(c *corev1.Container, names, volumes sets.Set[string], pat
 				errs = append(errs, field.Required(path.Child("lifecycle", name), "must have exec, httpGet or sleep"))
 			}
 		}
+	}
+	return errs
+}
+
+// validateTerminationMessage accepts paths that a file of the container's own stands for.
+func validateTerminationMessage(c *corev1.Container, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	mounted := slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool {
+		return strings.HasPrefix(c.TerminationMessagePath, strings.TrimSuffix(m.MountPath, "/")+"/")
+	})
+	if c.TerminationMessagePath != corev1.TerminationMessagePathDefault && !mounted {
+		errs = append(errs, field.Forbidden(path.Child("terminationMessagePath"),
+			"on one machine it is in a volume that the container mounts, or left out for the file that $REDSTART_TERMINATION_LOG names; or run this on Kubernetes"))
+	}
+	policies := []corev1.TerminationMessagePolicy{corev1.TerminationMessageReadFile, corev1.TerminationMessageFallbackToLogsOnError}
+	if !slices.Contains(policies, c.TerminationMessagePolicy) {
+		errs = append(errs, field.NotSupported(path.Child("terminationMessagePolicy"), c.TerminationMessagePolicy, policies))
 	}
 	return errs
 }

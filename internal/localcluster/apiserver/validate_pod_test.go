@@ -19,6 +19,11 @@ func TestPodFieldsThatAreNotServed(t *testing.T) {
 		"spec.containers[0].restartPolicy":      func(s *corev1.PodSpec) { s.Containers[0].RestartPolicy = ptr.To(corev1.ContainerRestartPolicyNever) },
 		"spec.containers[0].restartPolicyRules": func(s *corev1.PodSpec) { s.Containers[0].RestartPolicyRules = []corev1.ContainerRestartRule{{}} },
 		"spec.containers[0].tty":                func(s *corev1.PodSpec) { s.Containers[0].TTY = true },
+		"spec.containers[0].terminationMessagePath": func(s *corev1.PodSpec) {
+			s.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
+			s.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "v", MountPath: "/v"}}
+			s.Containers[0].TerminationMessagePath = "/var/why"
+		},
 		"spec.containers[0].livenessProbe.grpc": func(s *corev1.PodSpec) {
 			s.Containers[0].LivenessProbe = &corev1.Probe{SuccessThreshold: 1, ProbeHandler: corev1.ProbeHandler{GRPC: &corev1.GRPCAction{}}}
 		},

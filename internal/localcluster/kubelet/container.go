@@ -1,13 +1,13 @@
 package kubelet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -128,6 +128,7 @@ func (c *container) run() bool {
 			return false
 		}
 		exit, why := c.supervise(r)
+		why = cmp.Or(why, c.message(exit))
 		again := c.policy.Restarts(exit.Code) && c.w.stopping.Err() == nil
 		c.set(func() {
 			c.state = terminated(exit, c.id())
@@ -232,6 +233,9 @@ func (c *container) start() (execution, error) {
 	if err != nil {
 		return execution{}, err
 	}
+	if env[EnvTerminationLog], err = c.emptyMessage(at); err != nil {
+		return execution{}, err
+	}
 	name, args, err := commandLine(c.spec, c.w.k.o.Images, c.w.k.o.Executable, env, at)
 	if err != nil {
 		return execution{}, err
@@ -288,10 +292,8 @@ func (c *container) workingDir(at place) (string, error) {
 	if want == "" && len(c.spec.Command) == 0 {
 		want = "/data"
 	}
-	for _, m := range c.spec.VolumeMounts {
-		if rest, ok := strings.CutPrefix(want, m.MountPath); ok && want != "" && (rest == "" || rest[0] == '/') {
-			return filepath.Join(at.mounts[m.Name], rest), nil
-		}
+	if dir, ok := mounted(c.spec, want, at); ok {
+		return dir, nil
 	}
 	if c.spec.WorkingDir != "" {
 		return c.spec.WorkingDir, nil
