@@ -153,7 +153,7 @@ func (c *Cluster) newKubelet(o Options, net network) (*kubelet.Kubelet, error) {
 		}
 	}
 	return kubelet.New(kubelet.Options{
-		Config: c.server.RESTConfig(), StateDir: o.StateDir, NodeName: NodeName, Executable: o.Executable, KubeconfigPath: c.KubeconfigPath(),
+		Config: c.server.RESTConfig(), StateDir: o.StateDir, NodeName: NodeName, Version: apiserver.GitVersion, Executable: o.Executable, KubeconfigPath: c.KubeconfigPath(),
 		Images: o.Images, Addresses: addresses, Drain: c.gateways.Drain, Logger: o.Logger,
 	})
 }

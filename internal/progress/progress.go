@@ -205,8 +205,11 @@ func podItem(w World, p *corev1.Pod) Item {
 		}
 	}
 	for _, c := range p.Status.Conditions {
-		if c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue {
+		switch {
+		case c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue:
 			item.State, item.Detail = Ready, p.Labels[v1alpha1.LabelRole]
+		case c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse:
+			item.Detail = strings.TrimSuffix(c.Reason+": "+c.Message, ": ")
 		}
 	}
 	if !startedSince(p, w.Since) {

@@ -46,6 +46,10 @@ func TestObserve(t *testing.T) {
 	needy.Status.ContainerStatuses[0].State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CreateContainerConfigError", Message: `secret "cache" not found`}}
 	crashing := pod("web-1", app, false, start)
 	crashing.Status.ContainerStatuses[0].State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}
+	homeless := pod("web-3", app, false, start)
+	homeless.Status = corev1.PodStatus{Phase: corev1.PodPending, Conditions: []corev1.PodCondition{
+		{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: "1 node(s) were unschedulable"},
+	}}
 
 	for _, tt := range []struct {
 		name   string
@@ -61,6 +65,11 @@ func TestObserve(t *testing.T) {
 			name: "a pod that waits for a Secret", target: Target{Kind: "Deployment", Name: "web"},
 			world: World{Deployments: []*appsv1.Deployment{web}, Pods: []*corev1.Pod{needy}},
 			want:  Item{Name: "Deployment web", State: Working, Detail: "1/1 available", Pods: []Item{{Name: "web-2", State: Waiting, Detail: `CreateContainerConfigError: secret "cache" not found`}}},
+		},
+		{
+			name: "a pod that no node takes", target: Target{Kind: "Deployment", Name: "web"},
+			world: World{Deployments: []*appsv1.Deployment{web}, Pods: []*corev1.Pod{homeless}},
+			want:  Item{Name: "Deployment web", State: Working, Detail: "1/1 available", Pods: []Item{{Name: "web-3", State: Waiting, Detail: "Unschedulable: 1 node(s) were unschedulable"}}},
 		},
 		{
 			name: "a change that the operator has not seen", target: Target{Kind: "Redis", Name: "cache"},

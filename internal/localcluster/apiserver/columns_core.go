@@ -33,7 +33,10 @@ var nodeColumns = []column[*corev1.Node]{
 		}
 		return "<none>"
 	}, true},
+	{"External-IP", func(*corev1.Node) any { return "<none>" }, true},
 	{"OS-Image", func(n *corev1.Node) any { return or(n.Status.NodeInfo.OSImage, "<unknown>") }, true},
+	{"Kernel-Version", func(n *corev1.Node) any { return or(n.Status.NodeInfo.KernelVersion, "<unknown>") }, true},
+	{"Container-Runtime", func(n *corev1.Node) any { return or(n.Status.NodeInfo.ContainerRuntimeVersion, "<unknown>") }, true},
 }
 
 func nodeStatus(n *corev1.Node) string {

@@ -30,6 +30,7 @@ func coreKinds() []erasable {
 		},
 		row[*corev1.Node]{
 			gv: v1, plural: "nodes", list: &corev1.NodeList{}, short: []string{"no"}, clusterScoped: true,
+			validate:   validateNode,
 			copyStatus: func(to, from *corev1.Node) { to.Status = from.Status },
 			columns:    nodeColumns,
 		},

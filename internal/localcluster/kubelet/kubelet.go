@@ -30,15 +30,15 @@ import (
 	"redstart.dev/redstart/internal/process"
 )
 
-// Options say where and how pods are run. All fields but Images, Drain and Logger are required.
+// Options say where and how pods are run. All fields but Version, Images, Drain and Logger are required.
 type Options struct {
 	// Config reaches the API server.
 	Config *rest.Config
 	// StateDir keeps pods/UID (logs, volumes), volumes/NAMESPACE/CLAIM and the list of running processes. One
 	// Kubelet at a time may use it.
 	StateDir string
-	// NodeName is the name of the Node object.
-	NodeName string
+	// NodeName is the name of the Node object, and Version what it tells as its kubelet's.
+	NodeName, Version string
 	// Executable is the redstart binary: what the command redstart means in a pod, and the reaper (its command
 	// "reaper" has to call process.ReaperMain).
 	Executable string
@@ -76,7 +76,9 @@ type Kubelet struct {
 	core   typedcorev1.CoreV1Interface
 
 	reaper  *process.Reaper
-	changed news // a Service, ConfigMap, Secret or claim changed
+	changed news // a Service, ConfigMap, Secret or claim changed, or what the node takes
+
+	nodeGone chan struct{} // holds one when the Node object was deleted
 
 	clients, servers tier // of workers
 
@@ -115,7 +117,7 @@ func New(o Options) (*Kubelet, error) {
 	return &Kubelet{
 		o: o, log: o.Logger, client: direct, cache: seen, core: core, sink: sink,
 		events:  sink.NewRecorder(scheme, corev1.EventSource{Component: "kubelet", Host: o.NodeName}),
-		changed: newNews(),
+		changed: newNews(), nodeGone: make(chan struct{}, 1),
 		workers: map[types.UID]*worker{},
 		last:    map[types.NamespacedName]*worker{},
 	}, nil
@@ -192,6 +194,9 @@ func (k *Kubelet) start(ctx context.Context) error {
 		}); err != nil {
 			return err
 		}
+	}
+	if err := k.watchNode(ctx); err != nil {
+		return err
 	}
 	if _, err := k.cache.GetInformer(ctx, &corev1.Pod{}); err != nil {
 		return fmt.Errorf("kubelet: watch pods: %w", err)

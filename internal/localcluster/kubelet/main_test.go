@@ -93,7 +93,7 @@ func newTestKubelet(config *rest.Config, dir string, images map[string][]string)
 		return nil, err
 	}
 	return New(Options{
-		Config: config, StateDir: dir, NodeName: "local", Executable: os.Args[0],
+		Config: config, StateDir: dir, NodeName: "local", Version: "v1.2.3", Executable: os.Args[0],
 		KubeconfigPath: filepath.Join(dir, "kubeconfig"), Images: images, Addresses: addresses,
 	})
 }

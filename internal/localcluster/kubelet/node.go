@@ -3,13 +3,17 @@ package kubelet
 import (
 	"context"
 	"fmt"
+	"os"
 	goruntime "runtime"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -59,19 +63,70 @@ func (k *Kubelet) writeNodeStatus(ctx context.Context) error {
 	node.Status.Conditions = []corev1.NodeCondition{ready}
 	node.Status.Capacity, node.Status.Allocatable = machine(), machine()
 	node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: hostIP}, {Type: corev1.NodeHostName, Address: k.o.NodeName}}
-	node.Status.NodeInfo.OperatingSystem, node.Status.NodeInfo.Architecture = goruntime.GOOS, goruntime.GOARCH
-	node.Status.NodeInfo.ContainerRuntimeVersion = "process://redstart"
+	node.Status.NodeInfo = k.nodeInfo()
 	if err := k.client.Status().Update(ctx, node); err != nil {
 		return fmt.Errorf("write the status of node %s: %w", k.o.NodeName, err)
 	}
 	return nil
 }
 
-// renewNode says from time to time that the node is alive, until ctx ends.
+// nodeInfo is what is known of the machine's system. What only Linux tells is empty elsewhere.
+func (k *Kubelet) nodeInfo() corev1.NodeSystemInfo {
+	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	release, _ := os.ReadFile("/etc/os-release")
+	return corev1.NodeSystemInfo{
+		OperatingSystem: goruntime.GOOS, Architecture: goruntime.GOARCH, KubeletVersion: k.o.Version,
+		ContainerRuntimeVersion: "process://redstart",
+		KernelVersion:           strings.TrimSpace(string(kernel)), OSImage: prettyName(string(release)),
+	}
+}
+
+// prettyName is what os-release(5) calls the system.
+func prettyName(release string) string {
+	for line := range strings.Lines(release) {
+		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "PRETTY_NAME="); ok {
+			return strings.Trim(name, `"'`)
+		}
+	}
+	return ""
+}
+
+// watchNode tells pods that wait when the node takes others than before, and renewNode when the node is gone.
+func (k *Kubelet) watchNode(ctx context.Context) error {
+	return k.handle(ctx, &corev1.Node{}, toolscache.ResourceEventHandlerFuncs{
+		AddFunc: func(any) { k.changed.tell() },
+		UpdateFunc: func(old, now any) {
+			if !equality.Semantic.DeepEqual(old.(*corev1.Node).Spec, now.(*corev1.Node).Spec) {
+				k.changed.tell()
+			}
+		},
+		DeleteFunc: func(any) {
+			select {
+			case k.nodeGone <- struct{}{}:
+			default:
+			}
+		},
+	})
+}
+
+// renewNode says from time to time that the node is alive, until ctx ends. A node that was deleted is made again: the
+// pods run on.
 func (k *Kubelet) renewNode(ctx context.Context) {
-	for sleep(ctx, renewEvery) {
+	tick := time.NewTicker(renewEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-k.nodeGone:
+		}
 		call, cancel := context.WithTimeout(ctx, apiTimeout)
-		if err := k.writeNodeStatus(call); err != nil && ctx.Err() == nil {
+		err := k.writeNodeStatus(call)
+		if apierrors.IsNotFound(err) {
+			err = k.registerNode(call)
+		}
+		if err != nil && ctx.Err() == nil {
 			k.log.Warn("Cannot renew the node", "error", err)
 		}
 		cancel()

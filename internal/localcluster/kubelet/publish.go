@@ -110,7 +110,7 @@ func (w *worker) status(last *corev1.PodStatus) corev1.PodStatus {
 		pod = pod.DeepCopy() // what we wrote may not have come back yet
 		pod.Status = *last
 	}
-	in := statusInput{pod: pod, address: w.at.address, hostIP: hostIP, start: w.started, now: timeNow()}
+	in := statusInput{pod: pod, address: w.at.address, hostIP: hostIP, start: w.started, now: timeNow(), unschedulable: w.unschedulable}
 	for _, c := range w.inits {
 		in.inits = append(in.inits, c.status())
 	}

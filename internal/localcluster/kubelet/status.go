@@ -19,11 +19,20 @@ type statusInput struct {
 	inits   []corev1.ContainerStatus
 	mains   []corev1.ContainerStatus
 	now     metav1.Time
+
+	unschedulable string // why there is no node for it
 }
 
 // podStatus is the status as kubectl and controllers know it. It is pure.
 func podStatus(in statusInput) corev1.PodStatus {
 	old := &in.pod.Status
+	if in.unschedulable != "" {
+		waits := corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: in.unschedulable}
+		return corev1.PodStatus{
+			Phase: corev1.PodPending, QOSClass: old.QOSClass, ObservedGeneration: in.pod.Generation,
+			Conditions: transitions([]corev1.PodCondition{waits}, old.Conditions, in.now),
+		}
+	}
 	s := corev1.PodStatus{
 		Phase:                 phase(in.pod.Spec.RestartPolicy, in.inits, in.mains),
 		QOSClass:              old.QOSClass,

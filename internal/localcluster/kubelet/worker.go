@@ -55,6 +55,8 @@ type worker struct {
 	at      place
 	inits   []*container
 	mains   []*container
+
+	unschedulable string // why the node does not take it
 }
 
 func newWorker(k *Kubelet, ctx context.Context, pod *corev1.Pod, previous *worker) *worker {
@@ -194,6 +196,9 @@ func (w *worker) settle() bool {
 			return false
 		}
 		w.touch()
+		return false
+	}
+	if !w.awaitNode() {
 		return false
 	}
 	var mounts map[string]string
