@@ -55,7 +55,6 @@ func TestKubectl(t *testing.T) {
 	if _, err := exec.LookPath("kubectl"); err != nil {
 		t.Skip("no kubectl on PATH")
 	}
-	ctx := bounded(t)
 	s := start(t, t.TempDir())
 	for _, step := range []struct {
 		args  string
@@ -82,7 +81,7 @@ func TestKubectl(t *testing.T) {
 		{args: "apply -f -", stdin: strings.Replace(web, "mode: Sentinel", "mode: Sentinel, replica: 3", 1), want: `unknown field "spec.replica"`, fails: true},
 		{args: "apply -f -", stdin: "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: a}", want: `no matches for kind "DaemonSet" in version "apps/v1"`, fails: true},
 		{args: "apply --server-side --field-manager=b -f -", stdin: strings.Replace(web, "web:1", "web:2", 1), want: `conflict with "kubectl-client-side-apply"`, fails: true},
-		{args: "create job j --image=x", want: `^error: failed to create job: jobs of batch/v1 is not served on one machine: kubectl api-resources lists what is; the rest needs Kubernetes\n$`, fails: true},
+		{args: "create job j --image=x", want: `^error: failed to create job: the resource jobs of batch/v1 is not served on one machine: kubectl api-resources lists what is; the rest needs Kubernetes\n$`, fails: true},
 		{args: "auth can-i get pods", want: `selfsubjectaccessreviews of authorization.k8s.io/v1 is not served on one machine: there is one user`, fails: true},
 		{args: "delete namespace default", want: `^Error from server \(Forbidden\): namespaces "default" is forbidden: this namespace may not be deleted\n$`, fails: true},
 		{args: "create secret generic s --from-literal=a=b", want: `secret/s created`},
@@ -103,7 +102,7 @@ func TestKubectl(t *testing.T) {
 		{args: "delete deployment web --cascade=foreground --wait=false", want: `deployment.apps "web" deleted`},
 		{args: "get deployment web -o jsonpath={.metadata.finalizers}", want: `foregroundDeletion`},
 	} {
-		out, err := s.kubectl(ctx, step.stdin, strings.Split(step.args, " ")...)
+		out, err := s.kubectl(bounded(t), step.stdin, strings.Split(step.args, " ")...)
 		if (err != nil) != step.fails {
 			t.Errorf("kubectl %s: %v\n%s", step.args, err, out)
 		} else if !regexp.MustCompile(step.want).MatchString(out) {

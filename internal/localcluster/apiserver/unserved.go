@@ -62,7 +62,7 @@ func notServed(gv schema.GroupVersion, name, resource string) error {
 	}
 	return &apierrors.StatusError{ErrStatus: metav1.Status{
 		Status: metav1.StatusFailure, Code: http.StatusNotFound, Reason: metav1.StatusReasonNotFound,
-		Message: fmt.Sprintf("%s of %s is not served on one machine: %s", name, gv, why),
+		Message: fmt.Sprintf("the resource %s of %s is not served on one machine: %s", name, gv, why),
 		Details: &metav1.StatusDetails{Group: gv.Group, Kind: resource},
 	}}
 }
