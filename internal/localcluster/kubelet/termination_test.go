@@ -20,7 +20,7 @@ func TestTerminationMessage(t *testing.T) {
 	}{
 		"file":     {`echo noise; printf 'all good' > "$REDSTART_TERMINATION_LOG"`, nil, "all good"},
 		"volume":   {`printf why > "$REDSTART_MOUNT_DATA/say/why"; exit 3`, func(c *corev1.Container) { c.TerminationMessagePath = "/data/say/why" }, "why"},
-		"output":   {`echo one; printf two >&2; exit 3`, fallBack, "one\ntwo\n"},
+		"output":   {`echo one; printf two; exit 3`, fallBack, "one\ntwo\n"},
 		"neither":  {`echo one; exit 3`, nil, ""},
 		"well":     {`echo one`, fallBack, ""},
 		"both":     {`echo one; printf two > "$REDSTART_TERMINATION_LOG"; exit 3`, fallBack, "two"},
