@@ -259,6 +259,9 @@ func (in *interpreter) tostring(L *glua.LState, v glua.LValue) glua.LValue {
 		L.Call(1, 1)
 		out := L.Get(-1)
 		L.Pop(1)
+		if !joins(out) {
+			L.RaiseError("__tostring returned a %s value; expected a string", out.Type())
+		}
 		return out
 	}
 	switch v.Type() {

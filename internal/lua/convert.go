@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	glua "github.com/yuin/gopher-lua"
 )
@@ -93,6 +94,9 @@ func (in *interpreter) fromLua(L *glua.LState, value glua.LValue, like any) any 
 	return out
 }
 
+// errNoText is about bytes that JSON cannot hold: an API server would store others, which differ from what was written for ever.
+var errNoText = errors.New("is a string that is not UTF-8")
+
 // encoder turns Lua values into JSON values. It looks at tables raw: metatables have no say in what a script returns.
 type encoder struct {
 	in   *interpreter
@@ -121,6 +125,9 @@ func (e *encoder) value(value glua.LValue, like any, depth int) (any, error) {
 	case glua.LBool:
 		return bool(v), e.grow(5)
 	case glua.LString:
+		if !utf8.ValidString(string(v)) {
+			return nil, errNoText
+		}
 		return string(v), e.grow(len(v) + 2)
 	case glua.LNumber:
 		n, err := number(float64(v), like)
@@ -251,6 +258,9 @@ func (e *encoder) object(t *glua.LTable, like any, depth int) (any, error) {
 		name, ok := key.(glua.LString)
 		if !ok {
 			return nil, errors.New("has both numbers and names as keys")
+		}
+		if !utf8.ValidString(string(name)) {
+			return nil, errors.New("has a key that is not UTF-8")
 		}
 		if err := e.grow(len(name) + 4); err != nil {
 			return nil, err

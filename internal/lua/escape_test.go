@@ -55,6 +55,9 @@ var hostiles = []hostile{
 	{"long captures", `return string.match(("a"):rep(1000), ("(a*)"):rep(31) .. "b")`, "steps", ""},
 	{"long back references", `local s = ("a"):rep(500000) return string.find(s .. s, "(a*)%1b")`, "steps", ""},
 	{"long sets", `local s = ("a"):rep(900000) return string.find(s, "[" .. ("b"):rep(900000) .. "]")`, "steps", ""},
+	{"long sets again and again", `local s = ("a"):rep(1000000) return string.find(s, "[" .. ("b"):rep(900000) .. "a]*c")`, "steps", ""},
+	{"long sets at frontiers", `local s = ("a"):rep(1000000) return string.find(s, "%f[" .. ("b"):rep(900000) .. "]")`, "steps", ""},
+	{"empty replacements", `return string.gsub(("a"):rep(1000000), "()", ("%0"):rep(500000))`, "", ""},
 	{"deep patterns", `return string.find(("a"):rep(1000), ("a?"):rep(1000))`, "", "too complex"},
 	{"many unbalanced", `return string.find(("("):rep(1000000), "%b()")`, "steps", ""},
 	{"plain finds in a loop", `local s = ("a"):rep(1000000) while true do string.find(s, "b", 1, true) end`, "steps", ""},
@@ -299,19 +302,24 @@ func TestStopsWithTheCaller(t *testing.T) {
 
 func TestSourceLimits(t *testing.T) {
 	for name, source := range map[string]string{
-		"size":            strings.Repeat("x = 1\n", SourceSize/6+1),
-		"tables":          "return " + strings.Repeat("{", 100000) + strings.Repeat("}", 100000),
-		"functions":       strings.Repeat("return function() ", 10000) + strings.Repeat(" end ", 10000),
-		"blocks":          strings.Repeat("do ", 50000) + strings.Repeat("end ", 50000),
-		"operators":       "return " + strings.Repeat("1 + ", 60000) + "1",
-		"nots":            "return " + strings.Repeat("not ", 60000) + "1",
-		"calls":           "return f" + strings.Repeat("()", 100000),
-		"fields":          "return f" + strings.Repeat(".a", 100000),
-		"powers":          "return " + strings.Repeat("2 ^ ", 60000) + "1",
-		"elseif":          "if a then " + strings.Repeat("elseif b then ", 15000) + "end",
-		"locals":          strings.Repeat("local a = 1\n", 300),
-		"variables":       strings.Repeat("a.b, ", 300) + "a.b = 1",
-		"nothing but nul": strings.Repeat("\x00", 1000),
+		"size":              strings.Repeat("x = 1\n", SourceSize/6+1),
+		"tables":            "return " + strings.Repeat("{", 100000) + strings.Repeat("}", 100000),
+		"functions":         strings.Repeat("return function() ", 10000) + strings.Repeat(" end ", 10000),
+		"blocks":            strings.Repeat("do ", 50000) + strings.Repeat("end ", 50000),
+		"operators":         "return " + strings.Repeat("1 + ", 60000) + "1",
+		"nots":              "return " + strings.Repeat("not ", 60000) + "1",
+		"calls":             "return f" + strings.Repeat("()", 100000),
+		"fields":            "return f" + strings.Repeat(".a", 100000),
+		"powers":            "return " + strings.Repeat("2 ^ ", 60000) + "1",
+		"elseif":            "if a then " + strings.Repeat("elseif b then ", 15000) + "end",
+		"locals":            strings.Repeat("local a = 1\n", 300),
+		"variables":         strings.Repeat("a.b, ", 300) + "a.b = 1",
+		"constants":         "return {" + numbered(40000, "%d,") + "}",
+		"fields by name":    "local t = {} " + numbered(20000, "t.a%x=1 "),
+		"globals":           numbered(20000, "a%x=1 "),
+		"functions by name": numbered(10000, "function a%x() end "),
+		"methods":           numbered(20000, "a:b%x() "),
+		"nothing but nul":   strings.Repeat("\x00", 1000),
 	} {
 		start := time.Now()
 		_, err := Compile("script.lua", source)
@@ -323,4 +331,13 @@ func TestSourceLimits(t *testing.T) {
 			t.Errorf("%s: took %v", name, took)
 		}
 	}
+}
+
+// numbered is a format with the numbers from 0 on.
+func numbered(n int, format string) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, format, i)
+	}
+	return b.String()
 }

@@ -183,13 +183,7 @@ func (m *meter) errorOf(err error) *Error {
 	case api.Type == glua.ApiErrorPanic:
 		out.Message = "the interpreter failed: " + api.Object.String()
 	default:
-		out.Message = api.Object.String()
-		if t, ok := api.Object.(*glua.LTable); ok {
-			out.Message = "error object: a table"
-			if s, ok := t.RawGetString("message").(glua.LString); ok {
-				out.Message = string(s)
-			}
-		}
+		out.Message = messageOf(api.Object)
 	}
 	if rest, ok := strings.CutPrefix(out.Message, m.script); ok {
 		if found := place.FindStringSubmatch(rest); found != nil {
@@ -199,6 +193,19 @@ func (m *meter) errorOf(err error) *Error {
 	}
 	out.Message = shorten(strings.TrimSpace(out.Message))
 	return out
+}
+
+// messageOf is what a raised value says. Addresses are left out: they would be others in each run.
+func messageOf(raised glua.LValue) string {
+	if joins(raised) {
+		return raised.String()
+	}
+	if t, ok := raised.(*glua.LTable); ok {
+		if s, ok := t.RawGetString("message").(glua.LString); ok {
+			return string(s)
+		}
+	}
+	return "error object: a " + raised.Type().String()
 }
 
 // shorten bounds a message, which goes into a condition of the Rollout, and keeps it on one line.

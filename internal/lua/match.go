@@ -82,6 +82,7 @@ func (m *matcher) matchAt(s, p int) int {
 				if s < len(m.subject) {
 					here = m.subject[s]
 				}
+				m.payForSet(p, end)
 				if m.inSet(before, p, end-1) || !m.inSet(here, p, end-1) {
 					return -1
 				}
@@ -260,10 +261,17 @@ func (m *matcher) one(s, p, end int) bool {
 	case '%':
 		return inClass(c, m.pattern[p+1])
 	case '[':
-		m.in.steps += (end - p) / 8
+		m.payForSet(p, end)
 		return m.inSet(c, p, end-1)
 	}
 	return m.pattern[p] == c
+}
+
+// payForSet charges one look at a set. One of usual size costs nothing; a huge one is looked at for each character.
+func (m *matcher) payForSet(p, end int) {
+	if n := (end - p) / 8; n > 0 {
+		m.in.step(m.L, n)
+	}
 }
 
 // inSet says whether the set from p, its [, to end, its ], holds c.

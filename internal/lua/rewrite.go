@@ -22,12 +22,17 @@ const (
 	nesting = 300
 	// arity bounds the arguments of one call that is made here: each needs a register, and a function has about 200.
 	arity = 48
+	// searches bounds what the compiler does to find each name and constant among those before it: its time grows by the square.
+	searches = 20_000_000
 )
 
 // rewriter replaces what can grow memory by calls of the guards.
 type rewriter struct {
 	script string
 	depth  int
+	// constants are the different names and constants so far, searched the comparisons that finding them takes at most.
+	constants map[string]bool
+	searched  int
 }
 
 // rewrite turns a script into
@@ -37,7 +42,7 @@ type rewriter struct {
 //
 // with every joining of strings, table constructor, assignment to a field and closure in SCRIPT replaced by a call of a guard.
 func rewrite(script string, chunk []ast.Stmt) (out []ast.Stmt, err error) {
-	r := &rewriter{script: script}
+	r := &rewriter{script: script, constants: map[string]bool{}}
 	defer func() {
 		switch failure := recover().(type) {
 		case nil:
@@ -74,6 +79,14 @@ func (r *rewriter) enter(node ast.PositionHolder) func() {
 		panic(&Error{Script: r.script, Line: node.Line(), Limit: "nesting", Message: fmt.Sprintf("nested deeper than %d levels", nesting)})
 	}
 	return func() { r.depth-- }
+}
+
+// constant counts a name or constant.
+func (r *rewriter) constant(node ast.PositionHolder, text string) {
+	r.constants[text] = true
+	if r.searched += len(r.constants); r.searched > searches {
+		panic(&Error{Script: r.script, Line: node.Line(), Limit: "constants", Message: fmt.Sprintf("too many names and constants, %d different ones so far", len(r.constants))})
+	}
 }
 
 // guard makes a call of a guard that has exactly one result.
@@ -169,7 +182,7 @@ func (r *rewriter) funcDef(s *ast.FuncDefStmt) ast.Stmt {
 	if field, ok := s.Name.Func.(*ast.AttrGetExpr); ok {
 		return r.set(s, r.expr(field.Object), r.expr(field.Key), made)
 	}
-	return at(&ast.AssignStmt{Lhs: []ast.Expr{s.Name.Func}, Rhs: []ast.Expr{made}}, s)
+	return at(&ast.AssignStmt{Lhs: []ast.Expr{r.expr(s.Name.Func)}, Rhs: []ast.Expr{made}}, s)
 }
 
 func (r *rewriter) set(from ast.PositionHolder, object, key, value ast.Expr) ast.Stmt {
@@ -184,6 +197,8 @@ func (r *rewriter) assign(s *ast.AssignStmt) []ast.Stmt {
 	for _, target := range s.Lhs {
 		if _, ok := target.(*ast.AttrGetExpr); ok {
 			fields++
+		} else {
+			r.expr(target) // a name, which stays as it is
 		}
 	}
 	if fields == 0 {
@@ -230,7 +245,13 @@ func (r *rewriter) function(f *ast.FunctionExpr) {
 func (r *rewriter) expr(expr ast.Expr) ast.Expr {
 	defer r.enter(expr)()
 	switch e := expr.(type) {
-	case *ast.TrueExpr, *ast.FalseExpr, *ast.NilExpr, *ast.NumberExpr, *ast.StringExpr, *ast.Comma3Expr, *ast.IdentExpr:
+	case *ast.TrueExpr, *ast.FalseExpr, *ast.NilExpr, *ast.Comma3Expr:
+	case *ast.NumberExpr:
+		r.constant(e, e.Value)
+	case *ast.StringExpr:
+		r.constant(e, e.Value)
+	case *ast.IdentExpr:
+		r.constant(e, e.Value)
 	case *ast.AttrGetExpr:
 		e.Object = r.expr(e.Object)
 		e.Key = r.expr(e.Key)
@@ -242,6 +263,7 @@ func (r *rewriter) expr(expr ast.Expr) ast.Expr {
 		}
 		if e.Receiver != nil {
 			e.Receiver = r.expr(e.Receiver)
+			r.constant(e, e.Method)
 		}
 		r.exprs(e.Args)
 	case *ast.LogicalOpExpr:
