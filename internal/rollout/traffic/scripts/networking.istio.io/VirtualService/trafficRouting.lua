@@ -8,6 +8,7 @@ local weighted = obj.canaryWeight >= 0
 
 local function copy(value)
   if type(value) ~= "table" then return value end
+  if next(value) == nil then return json.decode(json.encode(value)) end -- still an object, or a list
   local out = {}
   for key, item in pairs(value) do out[key] = copy(item) end
   return out
@@ -83,7 +84,8 @@ local function canaryOf(route)
   local out = copy(route)
   out.weight = nil
   out.destination.host = host
-  if obj.stableService == obj.canaryService then out.destination.subset = "canary" end
+  -- The subsets of the stable Service are none of the canary's: no DestinationRule names them.
+  out.destination.subset = obj.stableService == obj.canaryService and "canary" or nil
   return out
 end
 
@@ -112,7 +114,9 @@ local function both(have, list, lower)
   for _, match in ipairs(list or {}) do
     local name, new = match.name, condition(match)
     if lower then name = name:lower() end
-    if have[name] and not same(have[name], new) then
+    local old = have[name]
+    -- An empty condition says that there is such a header at all.
+    if old and next(old) ~= nil and not same(old, new) then
       error("a rule matches " .. name .. " already, and a VirtualService has one condition for each", 0)
     end
     have[name] = new
@@ -179,7 +183,7 @@ local function leads(rule)
   return false
 end
 
--- matched are the rules for the step's matches, to stand before a rule.
+-- matched are the rules for the step's matches, to stand before a rule. The last one comes first, as with Kruise.
 local function matched(rule)
   local out = {}
   for _, match in ipairs(matches or {}) do
@@ -196,7 +200,7 @@ local function matched(rule)
         end
       end
       modify(new)
-      table.insert(out, new)
+      table.insert(out, 1, new)
     end
   end
   return out
