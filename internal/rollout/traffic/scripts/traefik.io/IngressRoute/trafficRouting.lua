@@ -7,6 +7,7 @@ local weighted = obj.canaryWeight >= 0
 
 local function copy(value)
   if type(value) ~= "table" then return value end
+  if next(value) == nil then return json.decode(json.encode(value)) end -- still an object, or a list
   local out = {}
   for key, item in pairs(value) do out[key] = copy(item) end
   return out
@@ -101,12 +102,29 @@ local function rule(match)
   return table.concat(parts, " && ")
 end
 
--- matched is the route for one match, to stand before a route. Without a priority the longer rule goes first.
+local function leads(route)
+  for _, service in ipairs(route.services or {}) do
+    if canaryOf(service) then return true end
+  end
+  return false
+end
+
+-- rank is the priority of a route. Without one it is the length of its rule.
+local function rank(route)
+  if route.priority and route.priority ~= 0 then return route.priority end
+  return #(route.match or "")
+end
+
+-- matched is the route for one match. It goes before its route and behind those that went before that: to /api perhaps.
 local function matched(route, match)
+  if route.syntax == "v2" then error("a route has the syntax v2, and a match is written in v3: leave syntax out", 0) end
   local new = copy(route)
   new.match = rule(match)
   if route.match and route.match ~= "" then new.match = "(" .. route.match .. ") && " .. new.match end
-  if route.priority and route.priority ~= 0 then new.priority = route.priority + 1 end
+  new.priority = rank(route) + 1
+  for _, other in ipairs(spec.routes) do
+    if rank(other) == new.priority and not leads(other) then new.match = new.match .. " && !(" .. other.match .. ")" end
+  end
   for i, service in ipairs(route.services) do
     local canary = canaryOf(service)
     if canary then
@@ -119,11 +137,7 @@ end
 
 local found, routes = false, {}
 for _, route in ipairs(spec.routes or {}) do
-  local leads = false
-  for _, service in ipairs(route.services or {}) do
-    if canaryOf(service) then leads = true end
-  end
-  if leads then
+  if leads(route) then
     found = true
     for _, match in ipairs(matches or {}) do table.insert(routes, matched(route, match)) end
     if weighted then route.services = split(route.services, weightOf, canaryOf) end
