@@ -7,6 +7,7 @@ local weighted = obj.canaryWeight >= 0
 
 local function copy(value)
   if type(value) ~= "table" then return value end
+  if next(value) == nil then return json.decode(json.encode(value)) end -- still an object, or a list
   local out = {}
   for key, item in pairs(value) do out[key] = copy(item) end
   return out

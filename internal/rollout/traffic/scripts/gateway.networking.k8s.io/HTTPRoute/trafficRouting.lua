@@ -12,6 +12,7 @@ if obj.canaryWeight <= 0 or obj.canaryWeight >= 100 then affinity = nil end
 
 local function copy(value)
   if type(value) ~= "table" then return value end
+  if next(value) == nil then return json.decode(json.encode(value)) end -- still an object, or a list
   local out = {}
   for key, item in pairs(value) do out[key] = copy(item) end
   return out
@@ -77,7 +78,21 @@ local function weightOf(ref) return ref.weight or 1 end
 
 local filterType = "RequestHeaderModifier"
 
+local function headerOf(item) return (type(item) == "table" and item.name or item):lower() end
+
+-- drop takes a header out of changes.
+local function drop(changes, header)
+  for _, action in ipairs({ "set", "add", "remove" }) do
+    local list = changes[action] or {}
+    for i = #list, 1, -1 do
+      if headerOf(list[i]) == header then table.remove(list, i) end
+    end
+    if #list == 0 then changes[action] = nil end
+  end
+end
+
 -- modify adds the header changes of the step to the filters of a rule or a backend, which has at most one such filter.
+-- That has one change for each header: what the step sets or removes stands for what the rule said of it.
 local function modify(target)
   local change = obj.requestHeaderModifier
   if not change then return end
@@ -93,7 +108,11 @@ local function modify(target)
   local have = filter.requestHeaderModifier
   for _, action in ipairs({ "set", "add", "remove" }) do
     for _, item in ipairs(change[action] or {}) do
+      if action ~= "add" then drop(have, headerOf(item)) end
       have[action] = have[action] or {}
+      for _, old in ipairs(have[action]) do
+        if headerOf(old) == headerOf(item) then error("a rule adds the header " .. item.name .. " already, and has one change for each", 0) end
+      end
       table.insert(have[action], copy(item))
     end
   end

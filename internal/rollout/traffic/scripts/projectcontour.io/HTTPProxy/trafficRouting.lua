@@ -7,6 +7,7 @@ local weighted = obj.canaryWeight >= 0
 
 local function copy(value)
   if type(value) ~= "table" then return value end
+  if next(value) == nil then return json.decode(json.encode(value)) end -- still an object, or a list
   local out = {}
   for key, item in pairs(value) do out[key] = copy(item) end
   return out
@@ -79,15 +80,27 @@ local function splitServices(services, each)
   return out
 end
 
--- modify adds the header changes of the step to a route or a service.
+-- modify adds the header changes of the step to a route or a service. That has one change for each header: what the
+-- step says stands for what the route said of it.
 local function modify(target)
   local change = obj.requestHeaderModifier
   if not change then return end
   if change.add and next(change.add) then error("an HTTPProxy sets and removes headers, it cannot add to them", 0) end
   target.requestHeadersPolicy = target.requestHeadersPolicy or {}
   local policy = target.requestHeadersPolicy
+  local function headerOf(item) return (type(item) == "table" and item.name or item):lower() end
+  local function drop(header)
+    for _, action in ipairs({ "set", "remove" }) do
+      local list = policy[action] or {}
+      for i = #list, 1, -1 do
+        if headerOf(list[i]) == header then table.remove(list, i) end
+      end
+      if #list == 0 then policy[action] = nil end
+    end
+  end
   for _, action in ipairs({ "set", "remove" }) do
     for _, item in ipairs(change[action] or {}) do
+      drop(headerOf(item))
       policy[action] = policy[action] or {}
       table.insert(policy[action], copy(item))
     end
@@ -98,6 +111,20 @@ local function condition(kind, match)
   local mode = ({ Exact = "exact", RegularExpression = "regex" })[match.type or "Exact"]
   if not mode then error("the match type " .. match.type .. " is not known", 0) end
   return { [kind] = { name = match.name, [mode] = match.value } }
+end
+
+-- with adds a condition on a header or a query parameter. Contour takes one exact value for each.
+local function with(conditions, kind, match)
+  local new = condition(kind, match)
+  for _, have in ipairs(conditions) do
+    local old = have[kind]
+    local same = old and (old.name == match.name or kind == "header" and old.name:lower() == match.name:lower())
+    if same and old.exact and new[kind].exact then
+      if old.exact == new[kind].exact then return end
+      error("a route matches " .. match.name .. " already, and an HTTPProxy has one exact condition for each", 0)
+    end
+  end
+  table.insert(conditions, new)
 end
 
 -- withPath adds a path to conditions, which may have one already. It is false if no path is as both are.
@@ -128,8 +155,8 @@ local function matched(route, match)
   local new = copy(route)
   new.conditions = new.conditions or {}
   if match.path and not withPath(new.conditions, match.path) then return nil end
-  for _, header in ipairs(match.headers or {}) do table.insert(new.conditions, condition("header", header)) end
-  for _, parameter in ipairs(match.queryParams or {}) do table.insert(new.conditions, condition("queryParameter", parameter)) end
+  for _, header in ipairs(match.headers or {}) do with(new.conditions, "header", header) end
+  for _, parameter in ipairs(match.queryParams or {}) do with(new.conditions, "queryParameter", parameter) end
   for i, service in ipairs(route.services) do
     local canary = canaryOf(service)
     if canary then
