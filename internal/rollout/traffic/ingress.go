@@ -14,6 +14,9 @@ import (
 // lastAppliedAnnotation describes the Ingress that it is on, so it must not be copied.
 const lastAppliedAnnotation = "kubectl.kubernetes.io/last-applied-configuration"
 
+// classKong is the class of Ingress whose controller prefers any route with headers to one with a longer path.
+const classKong = "kong"
+
 // CanaryIngressName is the name of the Ingress that is made beside one of a Rollout.
 func CanaryIngressName(name string) string { return name + "-canary" }
 
@@ -26,7 +29,7 @@ func (r *Router) CanaryIngress(ctx context.Context, stable *unstructured.Unstruc
 	if err != nil {
 		return nil, problem(NoScript, stable, err)
 	}
-	rules := canaryRules(stable, r.Services)
+	rules := canaryRules(stable, r.Services, class == classKong)
 	if len(rules) == 0 {
 		return nil, problem(NoRoute, stable, fmt.Errorf("no rule leads to the Service %s", r.Services.Stable))
 	}
@@ -59,8 +62,9 @@ func (r *Router) CanaryIngress(ctx context.Context, stable *unstructured.Unstruc
 	return out, nil
 }
 
-// canaryRules are the rules of an Ingress that lead to the stable Service, with the canary Service in its place.
-func canaryRules(stable *unstructured.Unstructured, services Services) []any {
+// canaryRules are the rules of an Ingress that lead to the stable Service, with the canary Service in its place. Their paths
+// to other Services go along if they would not be found otherwise.
+func canaryRules(stable *unstructured.Unstructured, services Services, others bool) []any {
 	rules, _, _ := unstructured.NestedSlice(stable.Object, "spec", "rules")
 	var out []any
 	for _, item := range rules {
@@ -70,20 +74,21 @@ func canaryRules(stable *unstructured.Unstructured, services Services) []any {
 		}
 		paths, _, _ := unstructured.NestedSlice(rule, "http", "paths")
 		var canary []any
+		leads := false
 		for _, item := range paths {
 			p, ok := item.(map[string]any)
 			if !ok {
 				continue
 			}
-			if name, _, _ := unstructured.NestedString(p, "backend", "service", "name"); name != services.Stable {
+			p = runtime.DeepCopyJSON(p)
+			if name, _, _ := unstructured.NestedString(p, "backend", "service", "name"); name == services.Stable {
+				leads = unstructured.SetNestedField(p, services.Canary, "backend", "service", "name") == nil
+			} else if !others {
 				continue
 			}
-			p = runtime.DeepCopyJSON(p)
-			if err := unstructured.SetNestedField(p, services.Canary, "backend", "service", "name"); err == nil {
-				canary = append(canary, p)
-			}
+			canary = append(canary, p)
 		}
-		if len(canary) == 0 {
+		if !leads {
 			continue
 		}
 		made := map[string]any{"http": map[string]any{"paths": canary}}

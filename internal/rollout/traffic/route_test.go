@@ -462,6 +462,20 @@ spec:
 	if diff := cmp.Diff(want.Object, got.Object); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+	// Kong would send /api with the header to the canary of /.
+	header := Step{Matches: []any{map[string]any{"headers": []any{map[string]any{"name": "a", "value": "1"}}}}}
+	if got, err = r.CanaryIngress(context.Background(), parse(t, webIngress), "kong", header); err != nil {
+		t.Fatal(err)
+	}
+	paths, _, _ := unstructured.NestedSlice(got.Object["spec"].(map[string]any)["rules"].([]any)[0].(map[string]any), "http", "paths")
+	var to []string
+	for _, p := range paths {
+		name, _, _ := unstructured.NestedString(p.(map[string]any), "backend", "service", "name")
+		to = append(to, name)
+	}
+	if diff := cmp.Diff([]string{"frontend-canary", "api", ""}, to); diff != "" {
+		t.Errorf("kong (-want +got):\n%s", diff)
+	}
 	two := Step{Matches: []any{map[string]any{"headers": []any{
 		map[string]any{"name": "a", "value": "1"}, map[string]any{"name": "b", "value": "2"},
 	}}}}
