@@ -19,6 +19,9 @@ import (
 	"redstart.dev/redstart/internal/lua"
 )
 
+// subsetsKind is the kind of objects that route nothing themselves: the subset of the new version may be in them already.
+const subsetsKind = "DestinationRule"
+
 // Step is what a step of a Rollout says about traffic.
 type Step struct {
 	// Weight is the share of the new version in percent, 0 to 100; nil if the step says none.
@@ -113,7 +116,7 @@ func (r *Router) Route(ctx context.Context, object *unstructured.Unstructured, s
 	if err != nil {
 		return Result{}, err
 	}
-	if step.asks() && applied.equal(original) {
+	if step.asks() && applied.equal(original) && object.GetKind() != subsetsKind {
 		return Result{}, problem(NoRoute, object, fmt.Errorf("the script %s changed nothing for this step: no route leads to the Service %s",
 			ScriptPath(object.GetAPIVersion(), object.GetKind()), r.Services.Stable))
 	}
