@@ -167,16 +167,39 @@ func divided(pattern string) bool {
 	return false
 }
 
-// step is the step that a path is in.
-func (k *rolloutJob) step(path string) map[string]any {
+// stepAt is the number of the step that a path is in, from 0; -1 if there is none.
+func (k *rolloutJob) stepAt(path string) int {
 	_, rest, _ := strings.Cut(path, ".steps[")
 	number, _, _ := strings.Cut(rest, "]")
 	i, err := strconv.Atoi(number)
 	if err != nil || i >= len(k.steps) {
+		return -1
+	}
+	return i
+}
+
+// step is the step that a path is in.
+func (k *rolloutJob) step(path string) map[string]any {
+	i := k.stepAt(path)
+	if i < 0 {
 		return nil
 	}
 	s, _ := k.steps[i].(map[string]any)
 	return s
+}
+
+// ends says whether a step is the last one and brings all pods: Kruise completes the release then, whatever its pause says,
+// but for blueGreen.
+func (k *rolloutJob) ends(i int) bool {
+	if k.style == "blueGreen" || i != len(k.steps)-1 {
+		return false
+	}
+	s, _ := k.steps[i].(map[string]any)
+	if k.alpha && s["replicas"] == nil {
+		weight, _ := whole(s["weight"])
+		return weight == 100
+	}
+	return s["replicas"] == "100%"
 }
 
 // pauses makes every step that says nothing of a pause wait for an approval, as Kruise does.
@@ -184,7 +207,7 @@ func (k *rolloutJob) pauses() {
 	for i := range k.steps {
 		at := fmt.Sprintf("steps[%d]", i)
 		s, ok := k.steps[i].(map[string]any)
-		if _, said := s["pause"]; !ok || said {
+		if _, said := s["pause"]; !ok || said || k.ends(i) {
 			continue
 		}
 		to := "spec.strategy." + k.style + "." + at + ".pause"

@@ -11,6 +11,11 @@ import (
 // spec.strategy.blueGreen.
 var rolloutRules map[string]rolloutRule
 
+const (
+	noTrafficRouting = "objects TrafficRouting are not served; write trafficRoutings in the strategy"
+	noPauseAtEnd     = "Kruise does not pause at a last step of all pods"
+)
+
 func init() { // visit looks at the rules, which visit
 	onlyCluster := rolloutDrop("it belongs to the object in its cluster")
 	rolloutRules = map[string]rolloutRule{
@@ -42,7 +47,7 @@ func init() { // visit looks at the rules, which visit
 
 		"STRATEGY.enableExtraWorkloadForCanary": rolloutStyle,
 		"STRATEGY.disableGenerateCanaryService": rolloutDefault(false, "the pods of the new version always get the Service SERVICE-canary"),
-		"STRATEGY.trafficRoutingRef":            rolloutDrop("objects TrafficRouting are not served; write trafficRoutings here"),
+		"STRATEGY.trafficRoutingRef":            rolloutDrop(noTrafficRouting),
 		"STRATEGY.failureThreshold":             copied,
 		"STRATEGY.patchPodTemplateMetadata":     rolloutPodMetadata,
 
@@ -122,6 +127,8 @@ func rolloutAnnotations(k *rolloutJob, path, to string, v any) outcome {
 		switch {
 		case name == kruiseGroup+"/rolling-style" && k.alpha:
 			k.tell(at, m[name], []string{"spec.strategy." + k.style}, k.styleWhy)
+		case name == kruiseGroup+"/trafficrouting":
+			k.tell(at, m[name], nil, noTrafficRouting)
 		case name == kruiseGroup+"/rollback-in-batch":
 			k.tell(at, m[name], nil, "who applies the old version in the middle goes back at once; redstart rollout undo takes the steps")
 		case strings.Contains(name, "kruise.io/"):
@@ -205,15 +212,20 @@ func rolloutClass(k *rolloutJob, path, to string, v any) outcome {
 }
 
 // rolloutPause is a pause without a duration.
-func rolloutPause(k *rolloutJob, _, to string, _ any) outcome {
+func rolloutPause(k *rolloutJob, path, to string, _ any) outcome {
+	if k.ends(k.stepAt(path)) {
+		return outcome{why: noPauseAtEnd}
+	}
 	put(k.out, to, map[string]any{})
 	return outcome{to: []string{to}}
 }
 
 // rolloutPauseDuration copies seconds to a duration.
-func rolloutPauseDuration(k *rolloutJob, _, to string, v any) outcome {
+func rolloutPauseDuration(k *rolloutJob, path, to string, v any) outcome {
 	seconds, ok := whole(v)
 	switch {
+	case k.ends(k.stepAt(path)):
+		return outcome{why: noPauseAtEnd}
 	case v == nil:
 		put(k.out, strings.TrimSuffix(to, ".duration"), map[string]any{})
 		return outcome{to: []string{strings.TrimSuffix(to, ".duration")}}
