@@ -186,7 +186,7 @@ gateway.networking.k8s.io/HTTPRoute/trafficRouting.lua. FILE may be - for standa
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return luaRun(cmd.Context(), a, args[0], f) },
 	}
-	cmd.Flags().StringVar(&f.rollout, "rollout", "", "`FILE` of the Rollout, one of redstart.dev or rollouts.kruise.io")
+	cmd.Flags().StringVar(&f.rollout, "rollout", "", "`FILE` of the Rollout, one of redstart.dev or rollouts.kruise.io, or of a TrafficRouting of the latter")
 	cmd.Flags().StringVar(&f.object, "object", "", "`FILE` of the object before the Rollout")
 	cmd.Flags().IntVar(&f.step, "step", 0, "number `N` of the step, from 1")
 	cmd.Flags().StringVarP(&f.output, "output", "o", "diff", "diff, yaml or json")
@@ -218,7 +218,7 @@ func luaRun(ctx context.Context, a *app, name string, f luaRunFlags) error {
 	if err != nil {
 		return err
 	}
-	plan, err := traffic.PlanOfRollout(rollout.Object)
+	plan, err := traffic.PlanOf(rollout.Object)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.rollout, err)
 	}

@@ -23,6 +23,11 @@ spec:
       trafficRoutings: [{service: frontend}]
       steps: [{traffic: 20%}, {traffic: 50%}]
 `
+	luaRouting = `apiVersion: rollouts.kruise.io/v1alpha1
+kind: TrafficRouting
+metadata: {name: frontend}
+spec: {objectRef: [{service: frontend}], strategy: {weight: 30}}
+`
 	luaObject = `apiVersion: example.com/v1
 kind: Route
 metadata: {name: web}
@@ -38,6 +43,7 @@ func luaFiles(t *testing.T, weight string) string {
 		"example.com/Route/trafficRouting.lua": luaScript,
 		"rollout.yaml":                         luaRollout,
 		"route.yaml":                           luaObject,
+		"routing.yaml":                         luaRouting,
 		"empty/none.txt":                       "",
 		"bad.lua":                              "while true do end\n",
 		"syntax.lua":                           "local = 1\n",
@@ -86,6 +92,10 @@ func TestLua(t *testing.T) {
 		{
 			name: "run", args: "run DIR/example.com/Route/trafficRouting.lua --rollout DIR/rollout.yaml --object DIR/route.yaml --step 1",
 			out: `  spec:\n    host: shop.example.com\n\+   weights:\n\+     canary: 20\n\+     stable: 80\n`,
+		},
+		{
+			name: "run a TrafficRouting", args: "run DIR/example.com/Route/trafficRouting.lua --rollout DIR/routing.yaml --object DIR/route.yaml --step 1",
+			out: `  spec:\n    host: shop.example.com\n\+   weights:\n\+     canary: 30\n\+     stable: 70\n`,
 		},
 		{
 			name: "run to YAML", args: "run DIR/example.com/Route/trafficRouting.lua --rollout DIR/rollout.yaml --object DIR/route.yaml --step 2 -o yaml",

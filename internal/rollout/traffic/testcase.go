@@ -94,7 +94,7 @@ type Plan struct {
 // Plan reads the steps of a test case.
 func (c *TestCase) Plan() (Plan, error) {
 	if c.Rollout != nil {
-		p, err := PlanOfRollout(c.Rollout)
+		p, err := planOfRollout(c.Rollout)
 		if err != nil {
 			return p, fmt.Errorf("rollout.%w", err)
 		}
@@ -107,8 +107,15 @@ func (c *TestCase) Plan() (Plan, error) {
 	return p, nil
 }
 
-// PlanOfRollout reads a Rollout, ours or one of Kruise. The error begins with the field, spec.
-func PlanOfRollout(rollout map[string]any) (Plan, error) {
+// PlanOf reads a Rollout, ours or one of Kruise, or a TrafficRouting of Kruise. The error begins with the field, spec.
+func PlanOf(object map[string]any) (Plan, error) {
+	if object["kind"] == "TrafficRouting" {
+		return planOfTrafficRouting(object)
+	}
+	return planOfRollout(object)
+}
+
+func planOfRollout(rollout map[string]any) (Plan, error) {
 	var p Plan
 	p.Namespace, _, _ = unstructured.NestedString(rollout, "metadata", "namespace")
 	strategy, kind, err := strategyOf(rollout)
