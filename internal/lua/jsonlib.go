@@ -2,6 +2,8 @@ package lua
 
 import (
 	"encoding/json"
+	"errors"
+	"io"
 	"strings"
 
 	glua "github.com/yuin/gopher-lua"
@@ -43,7 +45,13 @@ func (in *interpreter) jsonDecode(L *glua.LState) int {
 	d := json.NewDecoder(strings.NewReader(text))
 	d.UseNumber()
 	var value any
-	if err := d.Decode(&value); err != nil {
+	err := d.Decode(&value)
+	if err == nil {
+		if _, after := d.Token(); after != io.EOF { //nolint:errorlint // a decoder returns it unwrapped
+			err = errors.New("there is more after the value")
+		}
+	}
+	if err != nil {
 		L.Push(glua.LNil)
 		L.Push(glua.LString(shorten(err.Error())))
 		return 2

@@ -84,6 +84,7 @@ func TestLanguage(t *testing.T) {
 		{"string methods", `return ("ab"):rep(2):upper():sub(-3)`, `"BAB"`},
 		{"byte and char", `return {string.char(72, 105), string.byte("A"), ("abc"):byte(-1)}`, `["Hi",65,99]`},
 		{"insert and remove", `local t = {1, 2, 3} table.insert(t, 1, 0) table.insert(t, 9) local x = table.remove(t, 2) local y = table.remove(t) return {x, y, table.concat(t, ",")}`, `[1,9,"0,2,3"]`},
+		{"json of more than one value", `return {(json.decode("1 2") == nil), (json.decode(" [1] ")[1])}`, `[true,1]`},
 		{"sort", `local t = {3, 1, 2} table.sort(t) local u = {"b", "a"} table.sort(u, function(a, b) return a > b end) return {t, u}`, `[[1,2,3],["b","a"]]`},
 		{"tonumber", `return {tonumber("10"), tonumber("0x1F"), tonumber("z", 36), tonumber("abc") == nil, tonumber(" 5 "), tonumber("1e3")}`, `[10,31,35,true,5,1000]`},
 		{"tostring is the same in each run", `return {tostring({}), tostring(nil), tostring(true), tostring(print)}`, `["table: 1","nil","true","nil"]`},

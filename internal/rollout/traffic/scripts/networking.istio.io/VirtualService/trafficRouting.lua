@@ -206,13 +206,14 @@ local function matched(rule)
   return out
 end
 
-local found = false
+local found, http = false, false
 for _, protocol in ipairs({ "http", "tcp", "tls" }) do
   local rules = {}
   for _, rule in ipairs(spec[protocol] or {}) do
     if leads(rule) then
       found = true
       if protocol == "http" then
+        http = true
         for _, new in ipairs(matched(rule)) do table.insert(rules, new) end
       end
       if weighted then
@@ -228,4 +229,7 @@ for _, protocol in ipairs({ "http", "tcp", "tls" }) do
   if spec[protocol] then spec[protocol] = rules end
 end
 if not found then error("no route of the VirtualService leads to the Service " .. obj.stableService, 0) end
+if not http and (matches or obj.requestHeaderModifier) then
+  error("only tcp and tls routes lead to the Service " .. obj.stableService .. ": they match and change no headers", 0)
+end
 return obj.data

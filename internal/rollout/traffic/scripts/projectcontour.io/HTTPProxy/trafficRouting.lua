@@ -195,6 +195,9 @@ for _, route in ipairs(spec.routes or {}) do
 end
 if spec.routes then spec.routes = routes end
 if spec.tcpproxy and leads(spec.tcpproxy.services) then
+  if not found and (matches or obj.requestHeaderModifier) then
+    error("the tcpproxy alone leads to the Service " .. obj.stableService .. ": it matches and changes no headers", 0)
+  end
   found = true
   if weighted then spec.tcpproxy.services = splitServices(spec.tcpproxy.services, canaryOf) end
 end
