@@ -170,6 +170,9 @@ func (s *Script) Run(ctx context.Context, obj, like any) (result any, err error)
 // place finds the line in a message of the interpreter: NAME:LINE: MESSAGE.
 var place = regexp.MustCompile(`^:(\d+): ?`)
 
+// notCalled is what the interpreter says of a call of nil, without the name.
+const notCalled = "attempt to call a non-function object"
+
 // errorOf turns an error of the interpreter into an *Error.
 func (m *meter) errorOf(err error) *Error {
 	if m.exceeded != nil {
@@ -190,6 +193,9 @@ func (m *meter) errorOf(err error) *Error {
 			out.Line, _ = strconv.Atoi(found[1])
 			out.Message = rest[len(found[0]):]
 		}
+	}
+	if out.Message == notCalled {
+		out.Message += ": nil, perhaps; a traffic script has no print, load, require and the like"
 	}
 	out.Message = shorten(strings.TrimSpace(out.Message))
 	return out

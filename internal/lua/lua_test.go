@@ -164,7 +164,7 @@ func TestErrorsNameTheLine(t *testing.T) {
 		{"__tostring that gives no string", "return tostring(setmetatable({}, {__tostring = function() return {} end}))", "script.lua:1: __tostring returned a table value; expected a string"},
 		{"bytes in the result", "return {a = '\\255'}", "script.lua: the returned value at .a is a string that is not UTF-8"},
 		{"bytes as a key", "return {['\\255'] = 1}", "script.lua: the returned value has a key that is not UTF-8"},
-		{"removed function", "print('x')", "script.lua:1: attempt to call a non-function object"},
+		{"removed function", "print('x')", "script.lua:1: attempt to call a non-function object: nil, perhaps; a traffic script has no print, load, require and the like"},
 		{"function in the result", "return {a = {b = print, c = function() end}}", "script.lua: the returned value at .a.c is a function, which JSON has not"},
 		{"hole in a list", "return {x = {1, nil, 3}}", "script.lua: the returned value at .x is a list with a hole: item 2 is missing"},
 		{"mixed keys", "return {1, a = 2}", "script.lua: the returned value has both numbers and names as keys"},
