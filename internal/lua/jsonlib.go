@@ -47,7 +47,7 @@ func (in *interpreter) jsonDecode(L *glua.LState) int {
 	var value any
 	err := d.Decode(&value)
 	if err == nil {
-		if _, after := d.Token(); after != io.EOF { //nolint:errorlint // a decoder returns it unwrapped
+		if _, after := d.Token(); after != io.EOF {
 			err = errors.New("there is more after the value")
 		}
 	}
