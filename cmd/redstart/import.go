@@ -150,14 +150,25 @@ func (a *app) importRollouts(file string, data []byte, o importFlags) ([]client.
 		if len(object) == 0 {
 			continue
 		}
-		r, lines, err := importer.ImportRollout(object, o.name)
-		if lines != nil {
-			a.report(lines)
+		at, items := fmt.Sprintf("document %d", n), []any{object}
+		list, isList := object["items"].([]any)
+		if isList = isList && object["kind"] == "List"; isList {
+			items = list
 		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: document %d: %w", file, n, err)
+		for i, item := range items {
+			if isList {
+				at = fmt.Sprintf("document %d, item %d", n, i+1)
+			}
+			one, _ := item.(map[string]any)
+			r, lines, err := importer.ImportRollout(one, o.name)
+			if lines != nil {
+				a.report(lines)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("%s: %s: %w", file, at, err)
+			}
+			all = append(all, r)
 		}
-		all = append(all, r)
 	}
 	switch {
 	case len(all) == 0:

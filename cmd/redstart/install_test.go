@@ -156,7 +156,13 @@ func TestImportRollouts(t *testing.T) {
 	if code != exitDone || strings.Count(out, "partition:") != 2 || strings.Count(errOut, "6 values mapped, 0 dropped") != 2 {
 		t.Errorf("import of two Rollouts: %d\n%s%s", code, out, errOut)
 	}
+	item := "- " + strings.ReplaceAll(strings.TrimSuffix(fmt.Sprintf(one, "a"), "\n"), "\n", "\n  ") + "\n"
+	list := "apiVersion: v1\nkind: List\nitems:\n" + item
+	if code, out, errOut := call(t, list+item, "import", "-", "--from", "kruise-rollout"); code != exitDone || strings.Count(out, "partition:") != 2 {
+		t.Errorf("import of a List: %d\n%s%s", code, out, errOut)
+	}
 	for in, want := range map[string]string{
+		list + "- {kind: Service}\n":   "redstart: -: document 1, item 2: kind: Service of apiVersion \"\"; expected Rollout",
 		"":                             "redstart: -: no Rollout found\n",
 		"kind: Deployment\n":           "redstart: -: document 1: kind: Deployment of apiVersion \"\"; expected Rollout of rollouts.kruise.io/v1beta1 or v1alpha1\n",
 		"a: [\n":                       "redstart: -: document 1: not YAML: ",
