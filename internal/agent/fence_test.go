@@ -3,6 +3,7 @@
 package agent_test
 
 import (
+	"fmt"
 	"net"
 	"net/url"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"redstart.dev/redstart/api/v1alpha1"
@@ -26,6 +28,7 @@ type gate struct {
 	running  sync.WaitGroup
 	mu       sync.Mutex
 	conns    []net.Conn
+	dead     chan struct{} // closed when nothing passes any more through the connections that there were
 }
 
 // throughGate makes all agents that are started from now on reach the API server through a gate.
@@ -39,7 +42,7 @@ func (c *cluster) throughGate() *gate {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	g := &gate{listener: l}
+	g := &gate{listener: l, dead: make(chan struct{})}
 	for _, api := range config.Clusters {
 		u, err := url.Parse(api.Server)
 		if err != nil {
@@ -78,13 +81,23 @@ func (g *gate) serve() {
 		}
 		g.mu.Lock()
 		g.conns = append(g.conns, in, out)
+		dead := g.dead
 		g.mu.Unlock()
-		g.running.Go(func() { g.pass(in, out) })
-		g.running.Go(func() { g.pass(out, in) })
+		g.running.Go(func() { g.pass(in, out, dead) })
+		g.running.Go(func() { g.pass(out, in, dead) })
 	}
 }
 
-func (g *gate) pass(from, to net.Conn) {
+// loseBackend is what those see behind a balancer whose API server loses its power: the connections that there are say nothing any
+// more, and new ones go to another.
+func (g *gate) loseBackend() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	close(g.dead)
+	g.dead = make(chan struct{})
+}
+
+func (g *gate) pass(from, to net.Conn, dead <-chan struct{}) {
 	defer from.Close()
 	defer to.Close()
 	buf := make([]byte, 16<<10)
@@ -93,12 +106,60 @@ func (g *gate) pass(from, to net.Conn) {
 		if err != nil {
 			return
 		}
+		select {
+		case <-dead:
+			continue
+		default:
+		}
 		g.shut.RLock()
 		_, err = to.Write(buf[:n])
 		g.shut.RUnlock()
 		if err != nil {
 			return
 		}
+	}
+}
+
+// TestLostAPIServer: one of several API servers is gone, and the others answer whoever asks them. The master asks another in time.
+func TestLostAPIServer(t *testing.T) {
+	c := newCluster(t, v1alpha1.ModeReplication, 3, nil)
+	first := c.ready()
+	behind := c.members()[0]
+	if behind == first {
+		behind = c.members()[1]
+	}
+	g := c.throughGate()
+	behind.kill()
+	c.start(behind)
+	c.ready()
+	if b, err := first.call(t.Context(), "POST", "/handover", fmt.Sprintf(`{"id":"1","to":%q}`, behind.name), token); err != nil {
+		t.Fatalf("%s, %v", b, err)
+	}
+	if master := c.ready(); master != behind {
+		t.Fatalf("%s is master, want %s", master.name, behind.name)
+	}
+	w := c.write()
+	w.longest(t)
+	w.reset()
+	g.loseBackend()
+	lost := time.Now()
+	eventually(t, "the Lease is renewed after all that it holds for", func() error {
+		l, err := c.client.CoordinationV1().Leases("default").Get(t.Context(), redisName, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if at := l.Spec.RenewTime.Sub(lost); at < 2*time.Duration(c.config.LeaseSeconds)*time.Second {
+			return fmt.Errorf("renewed %s after the API server was lost, by %s", at, *l.Spec.HolderIdentity)
+		}
+		return nil
+	})
+	if master := c.ready(); master != behind {
+		t.Errorf("%s is master, want %s", master.name, behind.name)
+	}
+	gap := w.longest(t)
+	t.Logf("writers waited for at most %s", gap.Round(time.Millisecond))
+	if gap > 2*time.Second {
+		t.Errorf("writers waited for %s", gap)
 	}
 }
 

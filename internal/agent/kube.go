@@ -49,6 +49,16 @@ func NewCluster(config *rest.Config, namespace, redis, me string) (Cluster, erro
 	config.QPS, config.DisableCompression = -1, true
 	// Its kinds are Kubernetes' own, and while a master changes every agent reads of each pod: JSON takes several times as long.
 	config.ContentType, config.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON
+	// All calls and watches share one connection. client-go takes 45 s to find out that nobody is at its other end, unless it is told
+	// otherwise here: far longer than a Lease holds. A new connection may lead to another API server.
+	for _, name := range []string{"HTTP2_READ_IDLE_TIMEOUT_SECONDS", "HTTP2_PING_TIMEOUT_SECONDS"} {
+		if _, set := os.LookupEnv(name); set {
+			continue
+		}
+		if err := os.Setenv(name, "1"); err != nil {
+			return nil, fmt.Errorf("bound the silence of the Kubernetes API: %w", err)
+		}
+	}
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("make a client of the Kubernetes API: %w", err)
