@@ -118,14 +118,14 @@ func (m *member) remember(term int64) error {
 	if term == 0 {
 		next = memory{}
 	}
-	return m.keepNow(next, true)
+	return m.keepNow(next)
 }
 
 // keepNow writes redstart.json, after what may be under way.
-func (m *member) keepNow(next memory, durable bool) error {
+func (m *member) keepNow(next memory) error {
 	m.disk.Lock()
 	defer m.disk.Unlock()
-	if err := saveJSON(m.opts.Dir, memoryFile, next, durable); err != nil {
+	if err := saveJSON(m.opts.Dir, memoryFile, next); err != nil {
 		return err
 	}
 	m.memory, m.noted = next, next

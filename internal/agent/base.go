@@ -175,7 +175,7 @@ func (b *base) keepSoon(file string, v any) bool {
 	}
 	b.working.Go(func() {
 		defer b.disk.Unlock()
-		if err := saveJSON(b.opts.Dir, file, v, false); err != nil {
+		if err := saveJSON(b.opts.Dir, file, v); err != nil {
 			b.complain("the data directory takes nothing", err)
 		}
 	})

@@ -56,19 +56,27 @@ func loadJSON(dir, file string, v any) (ok bool, err error) {
 	return true, nil
 }
 
-// saveJSON replaces file in dir as a whole. durable says whether it has to survive a power failure too.
-func saveJSON(dir, file string, v any, durable bool) error {
+// saveJSON replaces file in dir as a whole.
+func saveJSON(dir, file string, v any) error {
 	b, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("write %s: %w", file, err)
+	if err == nil {
+		err = replaceFile(filepath.Join(dir, file), b)
 	}
-	path := filepath.Join(dir, file)
-	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("write what the agent remembers: %w", err)
 	}
+	return nil
+}
+
+// replaceFile makes b what is in the file at path: a power failure, whenever it comes, leaves all of b there or all that was there
+// before. Without the sync some file systems leave an empty file.
+func replaceFile(path string, b []byte) error {
+	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
 	_, err = f.Write(b)
-	if err == nil && durable {
+	if err == nil {
 		err = f.Sync()
 	}
 	if cerr := f.Close(); err == nil {
@@ -77,8 +85,8 @@ func saveJSON(dir, file string, v any, durable bool) error {
 	if err == nil {
 		err = os.Rename(path+".new", path)
 	}
-	if err != nil {
-		return fmt.Errorf("write what the agent remembers: %w", err)
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
 	}
-	return nil
+	return err
 }

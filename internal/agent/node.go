@@ -131,7 +131,7 @@ func (m *member) noteRunning() error {
 	m.node.unclean = m.node.unclean || m.memory.Running
 	next := m.memory
 	next.Running = true
-	return m.keepNow(next, false)
+	return m.keepNow(next)
 }
 
 // noteStopped writes down that the server ended in order, with all that it had.
@@ -141,7 +141,7 @@ func (m *member) noteStopped() error {
 	}
 	next := m.memory
 	next.Running = false
-	return m.keepNow(next, false)
+	return m.keepNow(next)
 }
 
 // noticeNodeExit keeps that the server ended without being told to.

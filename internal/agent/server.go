@@ -37,7 +37,7 @@ type server struct {
 // start writes conf and runs the server with it. It is a child in the agent's own process group, and dies with it.
 func (s *server) start(file string, conf []byte, args ...string) error {
 	path := filepath.Join(s.opts.Dir, file)
-	if err := os.WriteFile(path, conf, 0o600); err != nil {
+	if err := replaceFile(path, conf); err != nil { // that of a Sentinel has the epoch in which it voted
 		return s.failed(fmt.Errorf("write the server's configuration: %w", err))
 	}
 	p, err := process.Start(process.Command{

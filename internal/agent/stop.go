@@ -36,7 +36,7 @@ func (m *member) grace(v View) time.Duration {
 // shutDown ends the server, which saves as it is configured to, and returns when it is gone.
 func (m *member) shutDown(ctx context.Context) error {
 	m.note()
-	if err := m.keepNow(m.memory, false); err != nil {
+	if err := m.keepNow(m.memory); err != nil {
 		m.log.Warn("the offset is not written down", "error", err)
 	}
 	m.publish("stopping")
