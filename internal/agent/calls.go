@@ -17,6 +17,7 @@ type handoverCall struct {
 	Force bool   `json:"force,omitempty"`
 
 	sentinel string                       // the one that will choose To
+	gone     <-chan struct{}              // closed when nobody waits for the reply any more
 	reply    chan v1alpha1.HandoverStatus // of capacity 1
 }
 
@@ -61,7 +62,7 @@ func (m *member) take(ctx context.Context, call any) {
 		c.reply <- m.canHandOver(c.to)
 	case *handoverCall:
 		if c.Force {
-			m.force = true
+			m.forcedAt = m.now()
 			m.nudge()
 			c.reply <- v1alpha1.HandoverStatus{ID: c.ID, Phase: v1alpha1.HandoverRunning, To: m.opts.Name}
 			return
@@ -97,6 +98,26 @@ func (m *member) canHandOver(to string) error {
 	o := m.observe(m.cluster.View())
 	_, err := plan.ChooseCandidate(&o, to)
 	return err
+}
+
+// dropHandover gives a handover up that was asked for and has not begun, once whoever asked has gone, or there is nothing to hand
+// over: it must not come true when nobody expects it any more.
+func (m *member) dropHandover() {
+	if m.handover == nil {
+		return
+	}
+	why := m.opts.Name + " is not the master any more"
+	select {
+	case <-m.handover.gone:
+		why = "whoever asked for it did not wait: " + m.decided.Why
+	default:
+		if m.decided.Role == v1alpha1.RoleMaster {
+			return
+		}
+	}
+	m.log.Info("a handover is given up", "why", why)
+	m.handover.reply <- v1alpha1.HandoverStatus{ID: m.handover.ID, Phase: v1alpha1.HandoverFailed, From: m.opts.Name, Message: why}
+	m.handover = nil
 }
 
 // answerTakeover answers a takeover once the server is open, or cannot be opened.

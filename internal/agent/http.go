@@ -179,6 +179,7 @@ func (m *member) freshStatus(ctx context.Context) v1alpha1.AgentStatus {
 func (m *member) askHandover(ctx context.Context, c *handoverCall) (v1alpha1.HandoverStatus, error) {
 	ctx, cancel := context.WithTimeout(ctx, handoverWait)
 	defer cancel()
+	c.gone = ctx.Done()
 	if _, sentinels := m.peers.observed(); c.To != "" && !c.Force && len(sentinels) > 0 {
 		restore, err := m.prepare(ctx, c)
 		defer restore()
@@ -195,7 +196,7 @@ func (m *member) askHandover(ctx context.Context, c *handoverCall) (v1alpha1.Han
 	case s := <-c.reply:
 		return s, nil
 	case <-ctx.Done():
-		return v1alpha1.HandoverStatus{}, fmt.Errorf("hand over: it did not end within %s", handoverWait)
+		return v1alpha1.HandoverStatus{}, fmt.Errorf("hand over: it did not end within %s: %s", handoverWait, m.status.Load().Message)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -77,7 +78,7 @@ type member struct {
 	handover       *handoverCall
 	handoverFailed time.Duration
 	handedOver     time.Duration // when it last told another to take over
-	force          bool
+	forcedAt       time.Duration // when somebody made it take over whatever it lacks; 0 once there was a master
 	takeover       *takeoverCall
 	labels         map[string]*labelled // by pod, the one that was begun last
 	node           node                 // in mode Cluster
@@ -148,6 +149,7 @@ var errStop = errors.New("stop")
 func (m *member) turn(ctx context.Context) (acted bool, err error) {
 	defer func() { m.turned.Store(int64(m.now())) }()
 	m.noticeExit()
+	m.dropHandover()
 	v := m.cluster.View()
 	if !m.takeConfig(v) {
 		m.publish("waiting for the configuration: ConfigMap " + m.opts.Redis + " and its Secrets")
@@ -388,7 +390,7 @@ func (m *member) observe(v View) plan.Observation {
 		Now: now, Config: *m.config, Peers: members, Sentinels: sentinels,
 		Lease:         m.lease.observed(now, m.leaseTime()),
 		ServerRunning: m.server.running(), ServerStartedAt: m.startedAt, ServerAnsweredAt: m.answeredAt,
-		HandoverFailedAt: m.handoverFailed, HandedOverAt: m.handedOver, HandoverForce: m.force, StopBy: m.stopBy(v), Memory: m.remembered,
+		HandoverFailedAt: m.handoverFailed, HandedOverAt: m.handedOver, StopBy: m.stopBy(v), Memory: m.remembered,
 		Self: plan.Member{AgentStatus: m.self(), Address: m.opts.address(), Reachable: true, AskedAt: now},
 	}
 	for _, p := range v.Pods {
@@ -396,6 +398,10 @@ func (m *member) observe(v View) plan.Observation {
 			o.Self.Label = p.Label
 		}
 	}
+	if o.Self.Open() || slices.ContainsFunc(members, func(p plan.Member) bool { return p.Reachable && p.Open() && p.AskedAt > m.forcedAt }) {
+		m.forcedAt = 0 // what a member may lack of the next master's writes nobody has agreed to
+	}
+	o.HandoverForce = m.forcedAt != 0
 	if m.handover != nil {
 		o.HandoverWanted, o.HandoverTo = true, m.handover.To
 	}

@@ -232,9 +232,6 @@ func (m *decider) leave(movable bool) {
 	if err != nil && to != "" && m.Self.Stopping {
 		c, err = ChooseCandidate(m.Observation, "")
 	}
-	if err == nil && m.Config.Mode == v1alpha1.ModeSentinel {
-		err = allInStep(m.Observation)
-	}
 	switch {
 	case err == nil && movable && (m.HandoverFailedAt == 0 || m.Now-m.HandoverFailedAt >= second):
 		m.why("handing over to %s", c.Name)

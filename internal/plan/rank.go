@@ -103,7 +103,7 @@ const settledFor = 2 * second
 
 // ChooseCandidate is the member that a handover by the master goes to: the named one, or for an empty name the best, which
 // is a settled one where there is one, with the highest offset, with the lowest ordinal. The error is for people and says
-// what is wrong with the named one, or that there is none.
+// what is wrong with the named one, or that there is none, or in mode Sentinel which other one they may choose to a loss.
 func ChooseCandidate(o *Observation, name string) (*Member, error) {
 	var best *Member
 	var err error
@@ -121,6 +121,8 @@ func ChooseCandidate(o *Observation, name string) (*Member, error) {
 		}
 	}
 	switch {
+	case best != nil && o.Config.Mode == v1alpha1.ModeSentinel:
+		return best, allInStep(o)
 	case best != nil:
 		return best, nil
 	case name == o.Self.Name:

@@ -131,6 +131,19 @@ func TestChooseCandidate(t *testing.T) {
 	}
 }
 
+// TestChooseCandidateUnderSentinels: they may choose another than the candidate, so all that they may choose have to be in step.
+func TestChooseCandidateUnderSentinels(t *testing.T) {
+	o := Observation{Now: 100 * second, Self: *ranked("cache-0", 3, 100), Peers: []Member{*ranked("cache-1", 3, 90), *ranked("cache-2", 3, 90, silent)}}
+	o.Config.Redis, o.Config.Mode, o.Config.Replicas = "cache", v1alpha1.ModeSentinel, 3
+	if _, err := ChooseCandidate(&o, "cache-1"); err == nil || err.Error() != "cache-2 is not in step with cache-0, and the Sentinels may choose it" {
+		t.Errorf("with cache-2 out of sight: %v", err)
+	}
+	o.Peers[1].Refused = true
+	if m, err := ChooseCandidate(&o, "cache-1"); err != nil || m.Name != "cache-1" {
+		t.Errorf("with cache-2 dead: %v, %v", m, err)
+	}
+}
+
 func TestNextHandoverStep(t *testing.T) {
 	// run goes through a handover whose step at fails with outcome, and returns the steps done.
 	run := func(at HandoverStep, out Outcome, authority bool) string {
