@@ -45,6 +45,8 @@ type AgentStatus struct {
 	ConfigHash     string   `json:"configHash,omitempty"`
 	ConfigSeen     string   `json:"configSeen,omitempty"`
 	PendingRestart []string `json:"pendingRestart,omitempty"`
+	// ConfigError is what the server refuses of the wanted configuration, and why; the rest is applied.
+	ConfigError string `json:"configError,omitempty"`
 	// LastFailover is the last change of master that this agent took part in as the new master.
 	LastFailover *FailoverStatus `json:"lastFailover,omitempty"`
 	// Cluster is what the server of a member of mode Cluster believes; nil while it has not answered.

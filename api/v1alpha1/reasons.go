@@ -34,6 +34,9 @@ const (
 	ReasonApplying = "Applying"
 	// ReasonRestartNeeded (ConfigApplied): settings of the message take effect by the rolling restart that goes on.
 	ReasonRestartNeeded = "RestartNeeded"
+	// ReasonRefused (ConfigApplied): the server does not accept a setting, which the message names; the others are applied. No member
+	// restarts for its settings until that is put right, for it could not start.
+	ReasonRefused = "Refused"
 
 	// ReasonAllServed (SpecServed): every field of the spec takes effect.
 	ReasonAllServed = "AllServed"

@@ -101,6 +101,56 @@ func TestOneMember(t *testing.T) {
 			t.Errorf("after a restart %+v, %v", s, err)
 		}
 	})
+	t.Run("a server that hangs meanwhile gets its configuration too", func(t *testing.T) {
+		pid := serverPID(t, p)
+		signalServer(t, pid, syscall.SIGSTOP)
+		c.config.Config["maxmemory"] = "78mb"
+		c.setConfig()
+		eventually(t, "the server does not take it", func() error {
+			b, err := os.ReadFile(p.log.Name())
+			if err == nil && !strings.Contains(string(b), "the configuration is not applied") {
+				err = errors.New("the agent has not tried yet")
+			}
+			return err
+		})
+		signalServer(t, pid, syscall.SIGCONT)
+		eventually(t, "it is in force", func() error {
+			s, err := p.status(ctx)
+			if err == nil && s.ConfigHash != redis.SettingsHash(c.config.Config) {
+				err = fmt.Errorf("%+v", s)
+			}
+			return err
+		})
+		if again := serverPID(t, p); again != pid {
+			t.Errorf("the server is process %d, was %d: the test shows nothing", again, pid)
+		}
+	})
+	t.Run("what the server refuses is said, and all else applied", func(t *testing.T) {
+		r := c.server(p)
+		expect := func(what, refused, maxmemory, lag string) {
+			t.Helper()
+			eventually(t, what, func() error {
+				got, err := r.ConfigGet(ctx, "m*")
+				if err != nil {
+					return err
+				}
+				s, err := p.status(ctx)
+				if err != nil {
+					return err
+				}
+				if got["maxmemory-policy"] != maxmemory || got["min-replicas-max-lag"] != lag || !strings.Contains(s.ConfigError, refused) || refused == "" && s.ConfigError != "" {
+					return fmt.Errorf("%v, %q", got, s.ConfigError)
+				}
+				return nil
+			})
+		}
+		c.config.Config["maxmemory"], c.config.Config["maxmemory-policy"], c.config.MaxLagSeconds = "100 mb", "allkeys-lru", 7
+		c.setConfig()
+		expect("the refusal is told", `set maxmemory to "100 mb"`, "allkeys-lru", "7")
+		c.config.Config["maxmemory"] = "100mb"
+		c.setConfig()
+		expect("nothing is refused any more", "", "allkeys-lru", "7")
+	})
 	t.Run("it is the same after its agent was killed", func(t *testing.T) {
 		before, err := p.status(ctx)
 		if err != nil {

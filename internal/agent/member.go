@@ -252,7 +252,7 @@ func (m *member) startServer() {
 			m.inForce[name] = value
 		}
 	}
-	m.pending, m.applied = nil, m.config
+	m.pending, m.configError, m.applied = nil, "", m.config
 	conf := redis.MemberConf{
 		IP: m.opts.IP, MoreIPs: m.opts.MoreIPs, Announce: m.announce(), Port: m.opts.Port, Dir: m.opts.Dir, Password: m.password,
 		MaxLagSeconds: m.config.MaxLagSeconds, Settings: m.inForce,
@@ -344,7 +344,7 @@ func (m *member) self() v1alpha1.AgentStatus {
 	s := v1alpha1.AgentStatus{
 		Name: m.opts.Name, Boot: m.boot, Role: m.decided.Role, Fenced: m.fenced, Stopping: m.stopping,
 		Server: m.seen, Term: m.memory.Term, Follows: m.decided.Follows, Candidate: m.decided.Candidate,
-		APIReachable: lease.APIReachable, PendingRestart: m.pending, LastFailover: m.failover,
+		APIReachable: lease.APIReachable, PendingRestart: m.pending, ConfigError: m.configError, LastFailover: m.failover,
 		Leaving: m.leaving, HandingOver: m.handingOver,
 	}
 	if lease.APIReachable {
@@ -456,6 +456,10 @@ func (m *member) applyConfig(ctx context.Context) {
 	if m.fenced {
 		minReplicas = redis.FenceReplicas
 	}
+	var refused error
+	if redis.IsRefusal(err) {
+		refused, err = err, nil
+	}
 	if err == nil {
 		err = m.client.SetDurability(ctx, minReplicas, m.config.MaxLagSeconds)
 	}
@@ -465,11 +469,11 @@ func (m *member) applyConfig(ctx context.Context) {
 	if err == nil && m.config.Mode == v1alpha1.ModeCluster && m.version.AnnouncesHostnames() {
 		err = m.client.SetHostname(ctx, m.hostname())
 	}
-	if err != nil && ctx.Err() != nil {
+	if err != nil && !redis.IsRefusal(err) {
 		m.complain("the configuration is not applied yet", err)
 		return
 	}
-	if err != nil {
+	if err = errors.Join(refused, err); err != nil {
 		m.complain("the configuration is not applied", err)
 		m.configError = err.Error()
 	} else {

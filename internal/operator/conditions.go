@@ -81,7 +81,7 @@ func inSyncCondition(wanted []instance, m *instance) metav1.Condition {
 }
 
 func configCondition(wanted []instance) metav1.Condition {
-	var restart, missing []string
+	var refused, restart, missing []string
 	hashes := map[string]bool{}
 	for _, x := range wanted {
 		switch {
@@ -91,6 +91,8 @@ func configCondition(wanted []instance) metav1.Condition {
 			}
 		case x.unaware:
 			missing = append(missing, x.name)
+		case x.agent.ConfigError != "":
+			refused = append(refused, x.name+": "+x.agent.ConfigError)
 		case len(x.agent.PendingRestart) > 0:
 			restart = append(restart, fmt.Sprintf("%s (%s)", x.name, strings.Join(x.agent.PendingRestart, ", ")))
 		default:
@@ -101,6 +103,8 @@ func configCondition(wanted []instance) metav1.Condition {
 		return condition(v1alpha1.ConditionConfigApplied, metav1.ConditionFalse, reason, message)
 	}
 	switch {
+	case len(refused) > 0: // of all members it is the same
+		return no(v1alpha1.ReasonRefused, refused[0]+"; put spec.config right: a member that restarts could not start")
 	case len(restart) > 0:
 		return no(v1alpha1.ReasonRestartNeeded, "takes effect at a restart: "+strings.Join(restart, "; "))
 	case len(missing) > 0:

@@ -218,7 +218,7 @@ func outdated(i instance, set *appsv1.StatefulSet, restartedAt, now time.Time) s
 	if !restartedAt.After(now) && i.pod.CreationTimestamp.Time.Before(restartedAt) {
 		return "a restart was asked for"
 	}
-	if i.agent != nil && len(i.agent.PendingRestart) > 0 {
+	if i.agent != nil && len(i.agent.PendingRestart) > 0 && i.agent.ConfigError == "" {
 		return strings.Join(i.agent.PendingRestart, ", ") + " changes at a restart"
 	}
 	return ""

@@ -164,6 +164,20 @@ func TestOutdated(t *testing.T) {
 	}
 }
 
+// TestRefusedSetting is told, and restarts nobody.
+func TestRefusedSetting(t *testing.T) {
+	x := parseMember(t, "cache-0", []string{"master"})
+	x.agent.ConfigHash, x.agent.PendingRestart, x.agent.ConfigError = "1", []string{"databases"}, `set maxmemory to "100 mb": ERR`
+	c := configCondition([]instance{x})
+	if want := `cache-0: set maxmemory to "100 mb": ERR; put spec.config right`; c.Status != metav1.ConditionFalse ||
+		c.Reason != v1alpha1.ReasonRefused || !strings.HasPrefix(c.Message, want) {
+		t.Errorf("the condition is %+v, want the reason %s and %q", c, v1alpha1.ReasonRefused, want)
+	}
+	if why := outdated(x, nil, time.Time{}, testNow); why != "" {
+		t.Errorf("it is restarted: %s", why)
+	}
+}
+
 func TestNextHandover(t *testing.T) {
 	const request = `{"id":"7","to":"cache-1"}`
 	running := &v1alpha1.HandoverStatus{ID: "7", Phase: v1alpha1.HandoverRunning, From: "cache-0"}

@@ -26,7 +26,8 @@ func SettingsHash(settings map[string]string) string {
 // ApplySettings changes a running server from the settings in force to those wanted. It returns the settings now in
 // force and the names of those that only a restart changes: those that the server refuses to change while it runs, and
 // those that are no longer wanted, whose default only a restart brings back. A value that the server does not accept
-// is an error that names the setting; the others are applied all the same.
+// is an error that names the setting (IsRefusal); the others are applied all the same. Any other error ends it: what is in force is not
+// known then, and all has to be applied again.
 func (c *Client) ApplySettings(ctx context.Context, inForce, wanted map[string]string) (now map[string]string, restart []string, err error) {
 	now = map[string]string{}
 	for name, value := range inForce {
@@ -49,6 +50,8 @@ func (c *Client) ApplySettings(ctx context.Context, inForce, wanted map[string]s
 			now[name] = value
 		case needsRestart(err):
 			restart = append(restart, name)
+		case !IsRefusal(err):
+			return inForce, nil, err
 		default:
 			errs = append(errs, fmt.Errorf("set %s to %q: %w", name, value, err))
 		}

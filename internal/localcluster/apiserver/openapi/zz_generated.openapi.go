@@ -23803,6 +23803,13 @@ func schema_redstartdev_redstart_api_v1alpha1_AgentStatus(ref common.ReferenceCa
 							},
 						},
 					},
+					"configError": {
+						SchemaProps: spec.SchemaProps{
+							Description: "ConfigError is what the server refuses of the wanted configuration, and why; the rest is applied.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
 					"lastFailover": {
 						SchemaProps: spec.SchemaProps{
 							Description: "LastFailover is the last change of master that this agent took part in as the new master.",
