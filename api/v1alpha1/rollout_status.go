@@ -268,8 +268,6 @@ const (
 	ReasonRouted = "Routed"
 	// ReasonNoRouting (TrafficRouted): there are no trafficRoutings; traffic follows the number of pods.
 	ReasonNoRouting = "NoRouting"
-	// ReasonRoutePending (TrafficRouted): the routes are being changed.
-	ReasonRoutePending = "RoutePending"
 	// ReasonRouteFailed (TrafficRouted): a route cannot be changed; the message says why.
 	ReasonRouteFailed = "RouteFailed"
 )

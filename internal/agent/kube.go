@@ -323,9 +323,9 @@ func (k *kubeCluster) SetRole(ctx context.Context, pod string, role v1alpha1.Rol
 }
 
 func (k *kubeCluster) RecordFailover(ctx context.Context, f v1alpha1.FailoverStatus) error {
-	reason, kind := "FailedOver", corev1.EventTypeWarning
+	reason, kind := v1alpha1.EventFailedOver, corev1.EventTypeWarning
 	if f.Planned {
-		reason, kind = "HandedOver", corev1.EventTypeNormal
+		reason, kind = v1alpha1.EventHandedOver, corev1.EventTypeNormal
 	}
 	message := fmt.Sprintf("%s is master instead of %s after %d ms: %s", f.To, f.From, f.Milliseconds, f.Reason)
 	ref := corev1.ObjectReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Redis", Name: k.redis, Namespace: k.namespace}

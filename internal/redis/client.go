@@ -136,12 +136,6 @@ func (c *Client) ReplicaOf(ctx context.Context, addr string) error {
 	return err
 }
 
-// ReplicaOfNoOne makes the server a master.
-func (c *Client) ReplicaOfNoOne(ctx context.Context) error {
-	_, err := c.do(ctx, "REPLICAOF", "NO", "ONE")
-	return err
-}
-
 // pipeline sends commands in one round trip. The first error is returned; the server tries all of them.
 func (c *Client) pipeline(ctx context.Context, commands ...[]any) error {
 	_, err := c.rdb.Pipelined(ctx, func(p goredis.Pipeliner) error {

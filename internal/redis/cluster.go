@@ -129,37 +129,9 @@ func (c *Client) ClusterSetSlot(ctx context.Context, slot int, state, id string)
 	return c.order(ctx, args...)
 }
 
-// ClusterCountKeysInSlot is the number of keys that the server itself holds in slot, whoever owns it.
-func (c *Client) ClusterCountKeysInSlot(ctx context.Context, slot int) (int64, error) {
-	v, err := c.do(ctx, "CLUSTER", "COUNTKEYSINSLOT", slot)
-	if err != nil {
-		return 0, err
-	}
-	n, ok := v.(int64)
-	if !ok {
-		return 0, fmt.Errorf("CLUSTER COUNTKEYSINSLOT at %s: expected a number, got %T", c.addr, v)
-	}
-	return n, nil
-}
-
-// ClusterKeysInSlot lists at most n keys that the server itself holds in slot.
-func (c *Client) ClusterKeysInSlot(ctx context.Context, slot, n int) ([]string, error) {
-	keys, err := c.rdb.ClusterGetKeysInSlot(ctx, slot, n).Result()
-	if err != nil {
-		return nil, fmt.Errorf("CLUSTER GETKEYSINSLOT at %s: %w", c.addr, err)
-	}
-	return keys, nil
-}
-
 // ClusterSetConfigEpoch gives a node that knows no other its config epoch, so that new nodes do not all begin with 0.
 func (c *Client) ClusterSetConfigEpoch(ctx context.Context, epoch int64) error {
 	return c.order(ctx, "CLUSTER", "SET-CONFIG-EPOCH", epoch)
-}
-
-// ClusterBumpEpoch gives the server a config epoch above all that it knows; false where it has the highest already.
-func (c *Client) ClusterBumpEpoch(ctx context.Context) (bool, error) {
-	s, err := c.text(ctx, "CLUSTER", "BUMPEPOCH")
-	return len(s) >= 6 && s[:6] == "BUMPED", err
 }
 
 // ClusterReset makes a node forget all others and its slots, and with hard its ID and epochs too. A master with keys
