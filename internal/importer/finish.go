@@ -1,9 +1,10 @@
 package importer
 
 import (
-	"fmt"
 	"regexp"
 	"strings"
+
+	"redstart.dev/redstart/api/v1alpha1"
 )
 
 // imageOf joins a repository and a tag, wherever the chart has them. Tags without a repository are those of Redis' own image.
@@ -15,7 +16,7 @@ func (j *job) imageOf(repository string, tags ...string) {
 	tag := ""
 	for _, t := range tags {
 		if v, found := j.given[t]; found {
-			tag = fmt.Sprint(v)
+			tag = text(v)
 			break
 		}
 	}
@@ -38,7 +39,7 @@ func (j *job) stockImage() {
 	repository, _ := j.given["image.repository"].(string)
 	tag := ""
 	if v, found := j.given["image.tag"]; found {
-		tag = fmt.Sprint(v)
+		tag = text(v)
 	}
 	if repository == "" && tag == "" {
 		return
@@ -48,11 +49,12 @@ func (j *job) stockImage() {
 			j.given["image.repository"] = registry + "/" + repository
 		}
 		j.imageOf("image.repository", "image.tag")
+		j.refuseOldImage()
 		return
 	}
 	version := bitnamiTag.FindString(tag)
 	if version == "" {
-		j.explain("image.", nil, "Bitnami's images have scripts of their own; choose a stock image in spec.image")
+		j.explainImage(nil, "Bitnami's images have scripts of their own; choose a stock image in spec.image")
 		return
 	}
 	name := "redis:"
@@ -60,14 +62,26 @@ func (j *job) stockImage() {
 		name = "valkey/valkey:"
 	}
 	j.spec["image"] = name + version
-	j.explain("image.", []string{"spec.image"}, "the stock image of the same version: Bitnami's have scripts of their own")
+	j.explainImage([]string{"spec.image"}, "the stock image of the same version: Bitnami's have scripts of their own")
+	j.refuseOldImage()
 }
 
-// explain changes what the lines of a part of the values say, where they say nothing yet.
-func (j *job) explain(prefix string, to []string, why string) {
+// oldImage finds the versions before 6.2 in the tags of Redis images, such as 5.0.6-alpine and redis-4.0.6.
+var oldImage = regexp.MustCompile(`redis[^/:]*:(?:redis-|v)?(?:[2-5](?:[.-]|$)|6\.[01](?:[.-]|$))`)
+
+// refuseOldImage leaves an image out that Redstart cannot run.
+func (j *job) refuseOldImage() {
+	if image, _ := j.spec["image"].(string); oldImage.MatchString(image) {
+		delete(j.spec, "image")
+		j.explainImage(nil, "members need Redis 6.2 or later, or Valkey; the default is "+v1alpha1.DefaultImage+", which loads the data of older versions")
+	}
+}
+
+// explainImage changes what the lines say that the image is of.
+func (j *job) explainImage(to []string, why string) {
 	for i := range j.lines {
 		l := &j.lines[i]
-		if strings.HasPrefix(l.Path, prefix) && len(l.To) == 1 && l.To[0] == "spec.image" {
+		if len(l.To) == 1 && l.To[0] == "spec.image" {
 			l.To, l.Why = to, why
 		}
 	}

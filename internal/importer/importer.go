@@ -44,30 +44,35 @@ type Result struct {
 // Sources are the charts whose values can be imported, by the names that Import takes.
 func Sources() []string { return slices.Sorted(maps.Keys(sources)) }
 
-// source is one chart.
+// source is one chart, as some values have it: what a value means depends on others.
 type source struct {
 	mode  v1alpha1.Mode
 	rules map[string]rule
+	// ranks are the paths that do not come in their turn: what comes first is kept, where two values are for one field.
+	ranks map[string]int
+	// defaults of the chart that matter to the data and its clients, by their paths, where those of a Redis are others.
+	defaults map[string]any
 	// finish sets what follows from several values.
 	finish func(*job)
 }
 
-var sources = map[string]source{
-	"redis-ha":              {v1alpha1.ModeSentinel, redisHA(), finishRedisHA},
-	"dandydeveloper":        {v1alpha1.ModeSentinel, redisHA(), finishRedisHA},
-	"bitnami-redis":         {v1alpha1.ModeReplication, bitnamiRedis(), finishBitnami},
-	"bitnami-redis-cluster": {v1alpha1.ModeCluster, bitnamiCluster(), finishBitnamiCluster},
+var sources = map[string]func(values map[string]any) source{
+	"redis-ha":              redisHA,
+	"dandydeveloper":        redisHA,
+	"bitnami-redis":         bitnamiRedis,
+	"bitnami-redis-cluster": bitnamiCluster,
 }
 
 // Import turns values of the chart from into a Redis. What Redstart does not serve is dropped, and its line says so; the error
 // says that the values cannot become a Redis at all.
 func Import(values map[string]any, from, name string) (*Result, error) {
-	s, known := sources[from]
+	of, known := sources[from]
 	if !known {
 		return nil, fmt.Errorf("chart %q is not known; expected one of %s", from, strings.Join(Sources(), ", "))
 	}
+	s := of(values)
 	j := &job{name: name, mode: s.mode, spec: map[string]any{}, given: map[string]any{}, rules: s.rules}
-	j.visit("", values)
+	j.take(values, s)
 	s.finish(j)
 	if err := j.set("spec.mode", string(j.mode)); err != nil {
 		return nil, err
@@ -80,7 +85,7 @@ func Import(values map[string]any, from, name string) (*Result, error) {
 			"apiVersion": v1alpha1.GroupVersion.String(), "kind": "Redis",
 			"metadata": map[string]any{"name": name}, "spec": j.spec,
 		}},
-		Lines: j.lines,
+		Lines: j.told(),
 	}
 	if j.password != "" {
 		r.Secret = &corev1.Secret{
@@ -90,7 +95,6 @@ func Import(values map[string]any, from, name string) (*Result, error) {
 			StringData: map[string]string{v1alpha1.SecretKeyPassword: j.password},
 		}
 	}
-	slices.SortStableFunc(r.Lines, func(a, b Line) int { return strings.Compare(a.Path, b.Path) })
 	return r, nil
 }
 
@@ -122,22 +126,22 @@ func (j *job) unset(path, why string) bool {
 			continue
 		}
 		unstructured.RemoveNestedField(j.spec, at[1:]...)
-		j.told(joinPath(at), path+": "+why)
+		j.gone(joinPath(at), path+": "+why)
 		// What holds nothing any more goes too.
 		for up := at[:len(at)-1]; len(up) > 1; up = up[:len(up)-1] {
 			if m, _, _ := unstructured.NestedMap(j.spec, up[1:]...); len(m) > 0 {
 				break
 			}
 			unstructured.RemoveNestedField(j.spec, up[1:]...)
-			j.told(joinPath(up), "")
+			j.gone(joinPath(up), "")
 		}
 		return true
 	}
 	return false
 }
 
-// told takes a field that is gone out of the lines that set it, and adds why.
-func (j *job) told(gone, why string) {
+// gone takes a field that is gone out of the lines that set it, and adds why.
+func (j *job) gone(gone, why string) {
 	for i := range j.lines {
 		l := &j.lines[i]
 		var left []string

@@ -3,6 +3,7 @@ package importer
 import (
 	"fmt"
 	"maps"
+	"strings"
 
 	"redstart.dev/redstart/api/v1alpha1"
 )
@@ -18,6 +19,10 @@ const (
 	whyRoot      = "nothing runs as root; set sysctls and owners of volumes on the nodes"
 	whyName      = "the Redis is named by --name"
 	whyContainer = "containers have no privileges and a read-only root already"
+	whyCommands  = "no command is renamed or disabled: the agents and Sentinels need some of them"
+	whyNoField   = "a Redis has no field for it"
+	whyTLS       = "TLS is not served yet"
+	whyUsers     = "users of their own are not served yet"
 	whySentinels = "Sentinels have the password of the Redis"
 	whyRepair    = "the agents do that themselves"
 	whyUpdates   = "the operator restarts members in an order that loses nothing"
@@ -37,8 +42,44 @@ func storageRules(prefix string) map[string]rule {
 	}
 }
 
-// redisHA are the rules for stable/redis-ha, in its old and its new form, and for DandyDeveloper's chart, which is its successor.
-func redisHA() map[string]rule {
+// redisHA is stable/redis-ha, in its old and its new form, and DandyDeveloper's chart, which is its successor.
+func redisHA(values map[string]any) source {
+	s := source{
+		mode: v1alpha1.ModeSentinel, rules: redisHARules(), finish: finishRedisHA,
+		ranks:    map[string]int{"global.priorityClassName": 1},
+		defaults: map[string]any{"auth": false, "persistentVolume.size": "10Gi"},
+	}
+	if !empty(at(values, "redis.customConfig")) {
+		s.rules["redis.config"] = drop("redis.customConfig takes its place")
+		return s
+	}
+	if redisHAOld(values) {
+		s.defaults["persistentVolume.size"] = "8Gi"
+		return s
+	}
+	for name, v := range map[string]any{"min-replicas-to-write": 1, "min-replicas-max-lag": 5, "maxmemory-policy": "volatile-lru", "save": "900 1"} {
+		s.rules["redis.config."+name] = settingOf(name)
+		s.defaults["redis.config."+name] = v
+	}
+	delete(s.rules, "redis.config")
+	s.rules["redis.config.*"] = func(j *job, path string, v any) outcome {
+		name, found := strings.CutPrefix(path, "redis.config.")
+		if !found {
+			return configMap(j, path, v)
+		}
+		return settingOf(name)(j, path, v)
+	}
+	return s
+}
+
+// redisHAOld tells the first form of the chart, which counted servers and Sentinels apart, and had no settings of its own.
+func redisHAOld(values map[string]any) bool {
+	_, counted := values["replicas"].(map[string]any)
+	_, pods := values["resources"].(map[string]any)
+	return counted || pods || values["redis_image"] != nil || values["servers"] != nil
+}
+
+func redisHARules() map[string]rule {
 	rules := map[string]rule{
 		"replicas":                        integer("spec.replicas"),
 		"replicas.servers":                integer("spec.replicas"),
@@ -57,7 +98,7 @@ func redisHA() map[string]rule {
 		"sentinel.resources":              object("spec.sentinel.resources"),
 		"nodeSelector":                    texts("spec.nodeSelector"),
 		"tolerations":                     to("spec.tolerations"),
-		"affinity":                        object("spec.affinity"),
+		"affinity":                        placed("spec.affinity"),
 		"additionalAffinities":            drop("write all affinities into spec.affinity"),
 		"hardAntiAffinity":                keep("spec.affinity"),
 		"topologySpreadConstraints.*":     drop("members are spread over nodes and zones already; write another spread into spec.topologySpreadConstraints"),
@@ -83,12 +124,18 @@ func redisHA() map[string]rule {
 		"redis.customConfig":              configText,
 		"redis.port":                      port(int64(v1alpha1.PortRedis)),
 		"redis.masterGroupName":           masterName,
-		"redis.disableCommands":           drop("Redstart and Sentinel need the commands"),
+		"redis.disableCommands":           drop(whyCommands),
 		"redis.annotations":               drop("write annotations of the pods into spec.podMetadata.annotations"),
 		"redis.updateStrategy.*":          drop(whyUpdates),
 		"redis.podManagementPolicy":       drop(whyUpdates),
 		"redis.extraVolumeMounts":         to("spec.extraVolumeMounts"),
-		"redis.*":                         drop(whyProbes + "; whatever else is below redis is of the chart's scripts"),
+		"redis.*":                         drop(whyNoField + ": the agent runs the server"),
+		"redis.tlsPort":                   drop(whyTLS),
+		"redis.tlsReplication":            drop(whyTLS),
+		"redis.authClients":               drop(whyTLS),
+		"sentinel.tlsPort":                drop(whyTLS),
+		"sentinel.tlsReplication":         drop(whyTLS),
+		"sentinel.authClients":            drop(whyTLS),
 		"redis.livenessProbe.*":           drop(whyProbes),
 		"redis.readinessProbe.*":          drop(whyProbes),
 		"redis.startupProbe.*":            drop(whyProbes),
@@ -112,27 +159,31 @@ func redisHA() map[string]rule {
 		"haproxy.*":                       drop(whyNoProxy),
 		"exporter.enabled":                drop(whyMetrics),
 		"exporter.serviceMonitor.enabled": onlyIf("spec.metrics.podMonitor"),
+		"exporter.serviceMonitor.labels":  texts("spec.metrics.podMonitorLabels"),
 		"exporter.*":                      drop(whyMetrics),
 		"prometheusRule.*":                drop("write rules of your own; docs/kubernetes.md lists the metrics"),
 		"networkPolicy.enabled":           onlyIf("spec.networkPolicy.enabled"),
-		"networkPolicy.*":                 drop("write spec.networkPolicy.allowFrom"),
-		"tls.secretName":                  to("spec.tls.secretName"),
-		"tls.*":                           drop("the keys of the Secret are tls.crt, tls.key and ca.crt"),
+		"networkPolicy.ingressRules":      ingressRules,
+		"networkPolicy.egressRules":       drop("nothing is said about what the pods themselves connect to"),
+		"networkPolicy.*":                 drop("the NetworkPolicy has the labels of the operator"),
+		"tls.*":                           drop(whyTLS),
 		"sysctlImage.*":                   drop(whyRoot),
 		"init.*":                          drop(whyInit),
 		"configmapTest.*":                 drop(whyTemplates),
 		"configmap.*":                     drop(whyTemplates),
 		"splitBrainDetection.*":           drop(whyRepair),
-		"restore.*":                       drop("restoring from object storage is no part of a Redis; load the data by replication"),
+		"restore.*":                       off("a Redis restores nothing; bring the data over as docs/migrate.md tells"),
 		"hostPath.*":                      drop("data is in claims, or ephemeral"),
-		"emptyDir":                        drop("write storage: {ephemeral: true}"),
+		"emptyDir":                        drop("write spec.storage.ephemeral"),
 		"nameOverride":                    drop(whyName),
 		"fullnameOverride":                drop(whyName),
 		"fullNameOverride":                drop(whyName),
 		"ro_replicas":                     drop("every member may become master"),
 		"schedulerName":                   drop("the cluster's own scheduler is used"),
 		"restartPolicy":                   drop("pods are restarted by the cluster"),
+		"global.priorityClassName":        to("spec.priorityClassName"),
 		"global.*":                        drop("values for other charts"),
+		"serviceLabels":                   drop("the objects have the labels of the operator"),
 	}
 	for _, prefix := range []string{"persistentVolume", "persistence"} {
 		maps.Copy(rules, storageRules(prefix))
@@ -159,32 +210,32 @@ func masterName(j *job, _ string, v any) outcome {
 
 func finishRedisHA(j *job) {
 	j.imageOf("image.repository", "image.tag", "tag")
-	if j.get("spec.auth.enabled") == nil {
-		// The chart's default; ours is to have a password.
-		j.spec["auth"] = merged(j.spec["auth"], "enabled", false)
+	j.refuseOldImage()
+	if j.given["hardAntiAffinity"] == true {
+		j.apart("hardAntiAffinity")
 	}
-	if j.given["hardAntiAffinity"] == true && j.get("spec.affinity") == nil {
-		j.spec["affinity"] = hardAntiAffinity(j.name)
+	// The chart has the profile with the containers. Without one, no pod passes the restricted standard.
+	if c, ok := j.spec["podSecurityContext"].(map[string]any); ok && c["seccompProfile"] == nil {
+		c["seccompProfile"] = map[string]any{"type": "RuntimeDefault"}
 	}
 	j.withoutVolumes()
 }
 
-// merged is an object with one more field.
-func merged(object any, field string, v any) map[string]any {
-	m, _ := object.(map[string]any)
-	if m == nil {
-		m = map[string]any{}
+// apart lets no two members run on one node, and no two Sentinels, unless other rules were written.
+func (j *job) apart(path string) {
+	if j.get("spec.affinity") == nil {
+		j.spec["affinity"] = hardAntiAffinity(j.name)
+	} else {
+		j.dropped(path, "another value went to spec.affinity already")
 	}
-	m[field] = v
-	return m
 }
 
-// hardAntiAffinity lets no two members run on one node.
+// hardAntiAffinity lets no two members run on one node. Sentinels have the affinity of the members: by the key, a pod is kept from
+// pods of its own kind alone. Else three nodes would not do for three members and three Sentinels.
 func hardAntiAffinity(name string) map[string]any {
 	return map[string]any{"podAntiAffinity": map[string]any{"requiredDuringSchedulingIgnoredDuringExecution": []any{map[string]any{
-		"topologyKey": "kubernetes.io/hostname",
-		"labelSelector": map[string]any{"matchLabels": map[string]any{
-			v1alpha1.LabelName: name, v1alpha1.LabelComponent: v1alpha1.ComponentMember,
-		}},
+		"topologyKey":    "kubernetes.io/hostname",
+		"labelSelector":  map[string]any{"matchLabels": map[string]any{v1alpha1.LabelName: name}},
+		"matchLabelKeys": []any{v1alpha1.LabelComponent},
 	}}}}
 }

@@ -1,9 +1,9 @@
 package importer
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -12,6 +12,9 @@ import (
 
 // saysNothing is the reason for a value that sets nothing.
 const saysNothing = "it is empty, and sets nothing"
+
+// asItIs is the reason for a value that a Redis has anyway.
+const asItIs = "that is so without being asked for"
 
 // to copies a value to a field.
 func to(path string) rule {
@@ -28,7 +31,28 @@ func to(path string) rule {
 
 // drop tells why there is no place for a value.
 func drop(why string) rule {
-	return func(*job, string, any) outcome { return outcome{why: why} }
+	return func(_ *job, _ string, v any) outcome {
+		if empty(v) {
+			return outcome{why: saysNothing}
+		}
+		return outcome{why: why}
+	}
+}
+
+// off drops a value that a chart has switched off, and tells why it is dropped where it is on.
+func off(why string) rule {
+	return func(j *job, path string, v any) outcome {
+		if v == false {
+			return outcome{why: asItIs}
+		}
+		return drop(why)(j, path, v)
+	}
+}
+
+// instead puts one reason in the place of all rules for a part of the values.
+func instead(rules map[string]rule, part, why string) {
+	maps.DeleteFunc(rules, func(path string, _ rule) bool { return path == part || strings.HasPrefix(path, part+".") })
+	rules[part+".*"] = drop(why)
 }
 
 // keep leaves a value for finish. Its line says where that will put it.
@@ -46,6 +70,9 @@ func keep(where ...string) rule {
 func milliseconds(path string) rule {
 	return func(j *job, p string, v any) outcome {
 		n, ok := whole(v)
+		if empty(v) {
+			return outcome{why: saysNothing}
+		}
 		if !ok {
 			return outcome{why: "expected a whole number of milliseconds"}
 		}
@@ -57,6 +84,9 @@ func milliseconds(path string) rule {
 func integer(path string) rule {
 	return func(j *job, p string, v any) outcome {
 		n, ok := whole(v)
+		if empty(v) {
+			return outcome{why: saysNothing}
+		}
 		if !ok {
 			return outcome{why: "expected a whole number"}
 		}
@@ -67,10 +97,21 @@ func integer(path string) rule {
 // object copies a map; charts allow texts with templates in these places.
 func object(path string) rule {
 	return func(j *job, p string, v any) outcome {
-		if s, ok := v.(string); ok && s != "" {
+		if s, ok := v.(string); ok && !empty(s) {
 			return outcome{why: "it is text with a template; write it as YAML into " + path}
 		}
 		return to(path)(j, p, v)
+	}
+}
+
+// placed copies rules for the places of pods. They may select pods by labels that the chart's pods have.
+func placed(path string) rule {
+	return func(j *job, p string, v any) outcome {
+		o := object(path)(j, p, v)
+		if b, err := json.Marshal(v); len(o.to) > 0 && (err != nil || strings.Contains(string(b), `"labelSelector"`)) {
+			o.why = fmt.Sprintf("look through its labelSelectors: pods have the labels %s: %s and %s, and not those of the chart", v1alpha1.LabelName, j.name, v1alpha1.LabelComponent)
+		}
+		return o
 	}
 }
 
@@ -83,7 +124,7 @@ func texts(path string) rule {
 		}
 		out := map[string]any{}
 		for k, s := range m {
-			out[k] = fmt.Sprint(s)
+			out[k] = text(s)
 		}
 		return to(path)(j, p, out)
 	}
@@ -93,7 +134,7 @@ func texts(path string) rule {
 func onlyIf(path string) rule {
 	return func(j *job, p string, v any) outcome {
 		if v != true {
-			return outcome{why: "that is so without being asked for"}
+			return outcome{why: asItIs}
 		}
 		return to(path)(j, p, true)
 	}
@@ -101,14 +142,16 @@ func onlyIf(path string) rule {
 
 // password goes into a Secret of its own.
 func password(j *job, _ string, v any) outcome {
-	s := fmt.Sprint(v)
 	if empty(v) {
 		return outcome{why: saysNothing + "; the operator makes a password"}
+	}
+	if j.password != "" && j.password != text(v) {
+		return outcome{why: "another value is the password already"}
 	}
 	if err := j.set("spec.auth.secretName", j.secretName()); err != nil {
 		return outcome{why: err.Error()}
 	}
-	j.password = s
+	j.password = text(v)
 	return outcome{to: []string{"spec.auth.secretName"}, why: "the password is in Secret " + j.secretName() + ", which is printed too"}
 }
 
@@ -122,18 +165,29 @@ func existingSecret(j *job, path string, v any) outcome {
 }
 
 func secretKey(_ *job, _ string, v any) outcome {
+	if empty(v) {
+		return outcome{why: saysNothing}
+	}
 	if v == v1alpha1.SecretKeyPassword {
 		return outcome{to: []string{"spec.auth.secretName"}}
 	}
 	return outcome{why: fmt.Sprintf("the key is always %q; copy the password there", v1alpha1.SecretKeyPassword)}
 }
 
-// persistent says whether there are volumes.
+// persistent says whether there are volumes. They are there for all members, if there are any.
 func persistent(j *job, p string, v any) outcome {
-	if v == false {
-		return to("spec.storage.ephemeral")(j, p, true)
+	if v != false {
+		if m, ok := j.spec["storage"].(map[string]any); ok {
+			delete(m, "ephemeral")
+			j.gone("spec.storage.ephemeral", "others have volumes, and all members are alike")
+		}
+		j.given["volumes"] = true
+		return outcome{why: asItIs}
 	}
-	return outcome{why: "that is so without being asked for"}
+	if j.given["volumes"] == true {
+		return outcome{why: "others have volumes, and all members are alike"}
+	}
+	return to("spec.storage.ephemeral")(j, p, true)
 }
 
 // volume copies what is asked of volumes.
@@ -149,119 +203,41 @@ func volume(path string) rule {
 	}
 }
 
-// serviceType copies the type of the Services.
+// serviceType copies the type of the Services. ClusterIP is written too: another value must not undo it.
 func serviceType(j *job, p string, v any) outcome {
-	if v == "ClusterIP" {
-		return outcome{why: "that is so without being asked for"}
+	o := to("spec.service.type")(j, p, v)
+	if len(o.to) > 0 && v != "ClusterIP" && j.mode != v1alpha1.ModeCluster {
+		o.why = "the Services for writes and for reads are both of this type"
 	}
-	return to("spec.service.type")(j, p, v)
+	return o
+}
+
+// serviceRules are how a Service is reached from outside, below a prefix such as master.service.
+func serviceRules(prefix string) map[string]rule {
+	return map[string]rule{
+		prefix + ".type":                     serviceType,
+		prefix + ".annotations":              texts("spec.service.annotations"),
+		prefix + ".ports.redis":              port(int64(v1alpha1.PortRedis)),
+		prefix + ".port":                     port(int64(v1alpha1.PortRedis)),
+		prefix + ".redisPort":                port(int64(v1alpha1.PortRedis)),
+		prefix + ".nodePorts.redis":          integer("spec.service.nodePorts.master"),
+		prefix + ".nodePort":                 integer("spec.service.nodePorts.master"),
+		prefix + ".redisNodePort":            integer("spec.service.nodePorts.master"),
+		prefix + ".externalTrafficPolicy":    to("spec.service.externalTrafficPolicy"),
+		prefix + ".loadBalancerClass":        to("spec.service.loadBalancerClass"),
+		prefix + ".loadBalancerSourceRanges": to("spec.service.loadBalancerSourceRanges"),
+		prefix + ".loadBalancerIP":           drop("write the annotation by which your provider takes an address into spec.service.annotations"),
+		prefix + ".*":                        drop("the Services are those of spec.service"),
+	}
 }
 
 // port tells that a port cannot be chosen.
 func port(fixed int64) rule {
 	return func(_ *job, _ string, v any) outcome {
-		if n, ok := whole(v); ok && n == fixed {
-			return outcome{why: "that is so without being asked for"}
+		if n, ok := whole(v); empty(v) || ok && n == fixed {
+			return outcome{why: asItIs}
 		}
 		return outcome{why: fmt.Sprintf("the port is always %d", fixed)}
-	}
-}
-
-// configMap copies settings of redis.conf by name, each to where it belongs.
-func configMap(j *job, _ string, v any) outcome {
-	m, ok := v.(map[string]any)
-	if !ok {
-		return outcome{why: "expected settings by name"}
-	}
-	var o outcome
-	for _, k := range slices.Sorted(maps.Keys(m)) {
-		o.add(j.setting(k, settingText(m[k])))
-	}
-	return o.orEmpty()
-}
-
-// configText copies the lines of a redis.conf.
-func configText(j *job, _ string, v any) outcome {
-	text, ok := v.(string)
-	if !ok {
-		return outcome{why: "expected the text of a redis.conf"}
-	}
-	var o outcome
-	for _, line := range strings.Split(text, "\n") {
-		line = strings.TrimSpace(line)
-		if line == "" || strings.HasPrefix(line, "#") {
-			continue
-		}
-		name, value, _ := strings.Cut(line, " ")
-		value = strings.TrimSpace(value)
-		if value == `""` || value == `''` {
-			value = ""
-		}
-		o.add(j.setting(strings.ToLower(name), value))
-	}
-	return o.orEmpty()
-}
-
-func (o outcome) orEmpty() outcome {
-	if len(o.to) == 0 && o.why == "" {
-		o.why = saysNothing
-	}
-	return o
-}
-
-func (o *outcome) add(other outcome) {
-	o.to = append(o.to, other.to...)
-	if other.why != "" {
-		if o.why != "" {
-			o.why += "; "
-		}
-		o.why += other.why
-	}
-}
-
-// setting puts one setting of redis.conf where it belongs. What Redstart owns has another place, or none.
-func (j *job) setting(name, value string) outcome {
-	if strings.Contains(value, "{{") {
-		return outcome{why: name + " is a template of the chart; leave it out, or write its value"}
-	}
-	switch name {
-	case "min-replicas-to-write", "min-slaves-to-write":
-		return integer("spec.durability.minReplicasToWrite")(j, "", value)
-	case "min-replicas-max-lag", "min-slaves-max-lag":
-		return to("spec.durability.maxLag")(j, "", value+"s")
-	}
-	if instead, owned := v1alpha1.OwnedSetting(name); owned {
-		return outcome{why: name + ": Redstart sets it itself; " + instead}
-	}
-	path := "spec.config[" + name + "]"
-	if old, found := j.get(path).(string); found && name == "save" && old != value {
-		value = old + " " + value // redis.conf repeats the name for each point
-		j.spec["config"].(map[string]any)["save"] = value
-		return outcome{}
-	}
-	if err := j.set(path, value); err != nil {
-		return outcome{why: err.Error()}
-	}
-	return outcome{to: []string{path}}
-}
-
-// settingText is a value as redis.conf has it.
-func settingText(v any) string {
-	switch v := plain(v).(type) {
-	case bool:
-		if v {
-			return "yes"
-		}
-		return "no"
-	case nil:
-		return ""
-	case string:
-		if v == `""` || v == `''` {
-			return ""
-		}
-		return v
-	default:
-		return fmt.Sprint(v)
 	}
 }
 
