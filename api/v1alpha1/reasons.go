@@ -78,7 +78,7 @@ const (
 	ReasonNeedsDecision = "NeedsDecision"
 	// ReasonNameTaken (Progressing): an object that the Redis needs exists and belongs to somebody else.
 	ReasonNameTaken = "NameTaken"
-	// ReasonApplyFailed (Progressing): the API server refuses an object of the Redis; the message says why.
+	// ReasonApplyFailed (Progressing, and Ready where pods are missing for it): the API server refuses an object of the Redis; the message says why.
 	ReasonApplyFailed = "ApplyFailed"
 )
 

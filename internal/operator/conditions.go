@@ -29,10 +29,11 @@ func readyCondition(r *v1alpha1.Redis, o observation, m *instance, d doing) meta
 		return condition(v1alpha1.ConditionReady, metav1.ConditionFalse, reason, message)
 	}
 	wanted := o.wanted(r)
-	if d.refused {
+	all := append(wanted[:len(wanted):len(wanted)], o.sentinels...)
+	if d.refused || d.prevents(all) {
 		return no(d.reason, d.message)
 	}
-	for _, x := range append(wanted[:len(wanted):len(wanted)], o.sentinels...) {
+	for _, x := range all {
 		if x.pod == nil || x.ready() {
 			continue
 		}

@@ -129,7 +129,7 @@ func clusterConditions(r *v1alpha1.Redis, o observation, d doing) []metav1.Condi
 	ready := condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonAllReady,
 		fmt.Sprintf("%d shards serve all slots and all %d members are ready", shards, len(wanted)))
 	switch {
-	case d.refused:
+	case d.refused, d.prevents(wanted):
 		ready = no(v1alpha1.ConditionReady, d.reason, d.message)
 	case problem(wanted) != "":
 		ready = no(v1alpha1.ConditionReady, v1alpha1.ReasonPodCannotStart, problem(wanted))
@@ -144,7 +144,7 @@ func clusterConditions(r *v1alpha1.Redis, o observation, d doing) []metav1.Condi
 	if !served {
 		available = no(v1alpha1.ConditionMasterAvailable, v1alpha1.ReasonSlotsNotServed, missing)
 	}
-	return []metav1.Condition{ready, available, clusterInSync(wanted), configCondition(wanted), progressCondition(wanted, d)}
+	return []metav1.Condition{ready, available, clusterInSync(wanted), configCondition(wanted), servedCondition(o.unserved), progressCondition(wanted, d)}
 }
 
 // problem is the first pod that cannot start, and why.

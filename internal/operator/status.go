@@ -2,6 +2,7 @@ package operator
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,6 +53,12 @@ type doing struct {
 	migration *v1alpha1.MigrationStatus
 	// refused: the Redis itself is at fault, and is not Ready for that reason whatever its members say.
 	refused bool
+}
+
+// prevents tells that pods which do not exist are missing because the API server refuses an object of the Redis: that is then
+// what people have to read.
+func (d doing) prevents(wanted []instance) bool {
+	return d.reason == v1alpha1.ReasonApplyFailed && slices.ContainsFunc(wanted, func(x instance) bool { return x.pod == nil })
 }
 
 // nextStatus is the status of a Redis from what was last written and what is seen now. It changes neither.

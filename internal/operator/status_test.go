@@ -86,6 +86,22 @@ func TestStatus(t *testing.T) {
 				ready: "False SecretMissing: Secret x",
 			}, "the pod does not exist yet"},
 		},
+		"a StatefulSet that the API server refuses": {
+			"", "cache-0 absent\ncache-1 absent\ncache-2 absent",
+			doing{reason: v1alpha1.ReasonApplyFailed, message: "apply StatefulSet cache: Forbidden", blocked: true},
+			want{v1alpha1.PhasePending, "", "0/3", map[string]string{
+				ready:       "False ApplyFailed: apply StatefulSet cache: Forbidden",
+				progressing: "False ApplyFailed: apply StatefulSet cache: Forbidden",
+			}, "the pod does not exist yet"},
+		},
+		"one that is refused while all members serve": {
+			v1alpha1.PhaseReady, "cache-0 master\ncache-1 replica\ncache-2 replica",
+			doing{reason: v1alpha1.ReasonApplyFailed, message: "apply StatefulSet cache: Forbidden", blocked: true},
+			want{v1alpha1.PhaseReady, "cache-0", "3/3", map[string]string{
+				ready:       "True AllReady: cache-0 is master and all 3 members are ready",
+				progressing: "False ApplyFailed: apply StatefulSet cache: Forbidden",
+			}, ""},
+		},
 		"a rolling restart": {
 			v1alpha1.PhaseReady, "cache-0 master\ncache-1 replica\ncache-2 absent",
 			doing{phase: v1alpha1.PhaseUpdating, reason: v1alpha1.ReasonRestarting, message: "m"},
@@ -113,6 +129,22 @@ func TestStatus(t *testing.T) {
 				t.Errorf("generation %d, selector %q", s.ObservedGeneration, s.Selector)
 			}
 		})
+	}
+}
+
+// TestUnservedIsTold: every mode tells of fields that do not take effect.
+func TestUnservedIsTold(t *testing.T) {
+	for _, mode := range []v1alpha1.Mode{v1alpha1.ModeReplication, v1alpha1.ModeCluster} {
+		r := testRedis(3)
+		r.Spec.Mode = mode
+		o := observation{members: parseMembers(t, "cache-0 master\ncache-1 replica\ncache-2 replica"), now: testNow}
+		if got := conditionText(nextStatus(r, o, doing{}), v1alpha1.ConditionSpecServed); !strings.HasPrefix(got, "True AllServed") {
+			t.Errorf("mode %s: SpecServed is %q", mode, got)
+		}
+		o.unserved = []unserved{{"spec.storage.size", v1alpha1.ReasonStorageNotGrown, "the class forbids it"}}
+		if got := conditionText(nextStatus(r, o, doing{}), v1alpha1.ConditionSpecServed); got != "False StorageNotGrown: spec.storage.size: the class forbids it" {
+			t.Errorf("mode %s: SpecServed is %q", mode, got)
+		}
 	}
 }
 
