@@ -1,13 +1,13 @@
 package charts
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/yaml"
 
 	"redstart.dev/redstart/api/v1alpha1"
 	"redstart.dev/redstart/internal/importer"
@@ -34,7 +34,26 @@ func redisOf(t *testing.T, values map[string]any) (*v1alpha1.Redis, map[string]*
 
 // TestChartIsImport: the same values give the same Redis by the chart and by redstart import.
 func TestChartIsImport(t *testing.T) {
-	for name, values := range ciValues(t, redisChart) {
+	all := ciValues(t, redisChart)
+	for name, text := range map[string]string{
+		"settings":     `{redis: {config: {maxmemory: 1073741824, save: ["900 1", "300 10"], min-slaves-to-write: 2, activedefrag: true}}}`,
+		"one member":   `{replicas: 1, persistentVolume: {enabled: false}, auth: true}`,
+		"apart":        `{hardAntiAffinity: true, securityContext: {runAsUser: 1000, fsGroup: 1000}}`,
+		"replication":  `{architecture: replication, master: {persistence: {storageClass: fast}, service: {type: NodePort}}, replica: {persistence: {size: 20Gi, storageClass: slow}, service: {type: LoadBalancer}}}`,
+		"volumes":      `{architecture: replication, master: {persistence: {enabled: false}}, replica: {persistence: {enabled: true}}}`,
+		"standalone":   `{architecture: standalone, master: {resources: {limits: {memory: 1Gi}}}, replica: {replicaCount: 2, nodeSelector: {a: b}, persistence: {size: 20Gi}}}`,
+		"sentinels":    `{architecture: replication, sentinel: {enabled: true, service: {type: LoadBalancer, annotations: {a: b}}}, master: {nodeSelector: {a: b}, service: {type: NodePort}}, replica: {nodeSelector: {c: d}}}`,
+		"common":       `{architecture: replication, commonConfiguration: "# mine\nappendonly no\nsave 900 1\nsave \"\"\nsave 300 10\nsave 60 1\nclient-output-buffer-limit normal 0 0 0\nclient-output-buffer-limit replica 0 0 0\nmaxmemory 1gb\nmaxmemory 2gb"}`,
+		"first form":   `{replicas: {servers: 3}, redis: {config: {maxmemory: 1gb}}}`,
+		"empty values": `{architecture: replication, auth: {enabled: true}, commonConfiguration: "", master: {resources: {}, persistence: {storageClass: "-"}}}`,
+	} {
+		values := map[string]any{}
+		if err := yaml.Unmarshal([]byte(text), &values); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		all[name] = values
+	}
+	for name, values := range all {
 		from := "redis-ha"
 		if values["architecture"] != nil {
 			from = "bitnami-redis"
@@ -49,7 +68,7 @@ func TestChartIsImport(t *testing.T) {
 			t.Fatal(err)
 		}
 		want.Default()
-		if d := cmp.Diff(fmt.Sprint(asJSON(t, want.Spec)), fmt.Sprint(asJSON(t, got.Spec))); d != "" {
+		if d := cmp.Diff(asJSON(t, want.Spec), asJSON(t, got.Spec)); d != "" {
 			t.Errorf("%s: import (-) and the chart (+) differ:\n%s", name, d)
 		}
 		if (objects["Secret data/cache-auth"] != nil) != (imported.Secret != nil) {
@@ -76,6 +95,7 @@ func TestNotes(t *testing.T) {
 	}{
 		{"nothing", nil, []string{"cache.data.svc:6379", "cache-sentinel.data.svc:26379", "There is no password"}, "Without meaning"},
 		{"generated", map[string]any{"auth": true}, []string{"get secret cache -o jsonpath"}, "no password"},
+		{"generated for Bitnami's values", map[string]any{"architecture": "replication", "auth": map[string]any{"enabled": true}}, []string{"get secret cache -o jsonpath"}, "cache-auth"},
 		{"given", map[string]any{"auth": true, "redisPassword": "abc"}, []string{"get secret cache-auth -o jsonpath"}, "abc"},
 		{"existing", map[string]any{"auth": true, "existingSecret": "mine"}, []string{"get secret mine -o jsonpath"}, "no password"},
 		{
@@ -89,6 +109,12 @@ func TestNotes(t *testing.T) {
 			map[string]any{"architecture": "replication", "master": map[string]any{"persistence": map[string]any{"size": "1Gi"}}, "replica": map[string]any{"persistence": map[string]any{"size": "2Gi"}}},
 			[]string{"replica.persistence: all members are alike"},
 			"Sentinels are",
+		},
+		{
+			"with Bitnami's Sentinels",
+			map[string]any{"architecture": "replication", "sentinel": map[string]any{"enabled": true}, "master": map[string]any{"nodeSelector": map[string]any{"a": "b"}}},
+			[]string{"master: with Sentinels all pods are those of replica"},
+			"replica: ",
 		},
 	} {
 		_, _, notes := redisOf(t, tt.values)
@@ -110,6 +136,8 @@ func TestUnknownRedisValuesAreRefused(t *testing.T) {
 		{"sentinel": map[string]any{"config": map[string]any{"x": 1}}},
 		{"image": map[string]any{"repository": "bitnami/redis", "tag": "7.2"}},
 		{"redis": map[string]any{"port": 6380}},
+		{"image": map[string]any{"repository": "redis", "tag": "5.0.6-alpine"}},
+		{"redis_image": "quay.io/smile/redis:4.0.8r0"},
 		{"architecture": "cluster"},
 	} {
 		if _, err := template(redisChart, "cache", "data", values); err == nil {
