@@ -49,8 +49,8 @@ func newImportCommand(a *app) *cobra.Command {
 		Use:   "import FILE --from SOURCE",
 		Short: "Turn the values of another chart into a Redis, or Kruise's Rollouts into ours",
 		Long: `Prints the Redis that a values file of another chart stands for, or the Rollouts of a file of manifests, and on standard
-error, for every single value, where it went or why it was dropped. What this version does not serve is dropped too, and said. It speaks
-to no cluster.
+error, for every single value, where it went or why it was dropped. What this version does not serve is dropped too, and said. What
+the values leave to their chart comes along where it matters, such as the size of volumes. It speaks to no cluster.
 
 A password in the values goes into a Secret, which is printed beside the Redis.
 

@@ -131,8 +131,10 @@ func TestImport(t *testing.T) {
 	}
 	want := "mapped   architecture: \"replication\" -> spec.mode, spec.replicas\n" +
 		"mapped   auth.password: (not shown) -> spec.auth.secretName (the password is in Secret cache-auth, which is printed too)\n" +
+		"mapped   commonConfiguration: \"appendonly yes\\nsave \\\"\\\"\" -> spec.config[appendonly], spec.config[save] (the chart's default)\n" +
+		"mapped   master.persistence.size: \"8Gi\" -> spec.storage.size (the chart's default)\n" +
 		"mapped   replica.replicaCount: 2 -> spec.replicas (the master counts too)\n" +
-		"dropped  what: 1 (this importer does not know it)\n3 values mapped, 1 dropped\n"
+		"dropped  what: 1 (this importer does not know it)\n5 values mapped, 1 dropped\n"
 	if d := cmp.Diff(want, errOut); d != "" {
 		t.Errorf("the report:\n%s", d)
 	}
