@@ -27,6 +27,8 @@ const (
 	actionTime = 500 * time.Millisecond
 	// stopNotice is how long a member that has to stop waits before it looks for a successor.
 	stopNotice = 100 * time.Millisecond
+	// hungStop is how long a server that does not answer may take to end when it is told to.
+	hungStop = 5 * time.Second
 	// hurry is how many turns may follow on each other without a pause.
 	hurry = 10
 )
@@ -44,7 +46,8 @@ type member struct {
 	startedAt  time.Duration
 	exitedAt   time.Duration
 	answeredAt time.Duration
-	live       bool // it was open or its link up
+	pulse      pulse // in mode Cluster
+	live       bool  // it was open or its link up
 	fenced     bool
 	lostAt     time.Duration // since when there is no master, as far as this member knows
 
@@ -270,6 +273,7 @@ func (m *member) startServer() {
 		return
 	}
 	m.startedAt, m.fenced = m.now(), true
+	m.pulse.silent = 0
 }
 
 // announce is HOST:PORT that clients are told: an address outside the cluster, where there is one. Nothing here goes by what is
@@ -302,7 +306,8 @@ func (m *member) lookAtServer(ctx context.Context) {
 		return
 	}
 	outer := ctx
-	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	look, up := m.patience()
+	ctx, cancel := context.WithTimeout(ctx, look)
 	defer cancel()
 	before := m.seen
 	s, err := m.client.Status(ctx)
@@ -318,7 +323,10 @@ func (m *member) lookAtServer(ctx context.Context) {
 			m.complain("the server does not answer", err)
 		}
 	}
-	m.seen.Up = m.answeredAt >= m.startedAt && now-m.answeredAt < upTime
+	if m.config.Mode == v1alpha1.ModeCluster {
+		m.feelPulse(outer, now)
+	}
+	m.seen.Up = m.answeredAt >= m.startedAt && now-m.answeredAt < up
 	m.seen.PID, m.seen.Address = m.server.pid(), m.opts.address()
 	open := m.seen.Up && m.seen.Role == v1alpha1.RoleMaster && !m.fenced
 	if open || m.seen.LinkUp {

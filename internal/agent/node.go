@@ -65,10 +65,11 @@ func (m *member) clusterTurn(ctx context.Context, v View) (acted bool, err error
 
 // lookAtNode asks the own server what it believes of the cluster.
 func (m *member) lookAtNode(ctx context.Context) {
-	if !m.server.running() || !m.seen.Up || m.seen.Loading || m.answeredAt < m.startedAt {
+	if !m.server.running() || !m.seen.Up || m.seen.Loading || m.answeredAt < m.startedAt || m.pulse.silent > 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	look, _ := m.patience()
+	ctx, cancel := context.WithTimeout(ctx, look)
 	defer cancel()
 	v, err := m.client.ClusterView(ctx)
 	if err != nil {
@@ -99,7 +100,7 @@ func (m *member) observeNode(v View) plan.NodeObservation {
 	members, _ := m.peers.observed()
 	o := plan.NodeObservation{
 		Now: now, Config: *m.config, Peers: members, Memory: m.node.memory,
-		ServerRunning: m.server.running(), ServerStartedAt: m.startedAt, ServerAnsweredAt: m.answeredAt,
+		ServerRunning: m.server.running(), ServerStartedAt: m.startedAt, ServerAnsweredAt: m.answeredAt, ServerSilent: m.pulse.silent,
 		CrashedAt: m.node.crashedAt, Unclean: m.node.unclean, Complete: m.inForce["appendonly"] == "yes",
 		HandoverFailedAt: m.handoverFailed, StopBy: m.stopBy(v),
 		Self: plan.Member{AgentStatus: m.self(), Address: m.opts.address(), Reachable: true, AskedAt: now},
@@ -166,11 +167,17 @@ func (m *member) actNode(ctx context.Context, a plan.Action) (done bool, err err
 		}
 		return true, m.client.ClusterMeet(ctx, a.Address, int(pod.Bus))
 	case plan.Unfence:
+		ctx, cancel := m.until(ctx, a.Before)
+		defer cancel()
+		err := m.client.OpenNode(ctx, m.config.MinReplicasToWrite, m.inForce)
+		// One that is not known to be open counts as fenced. It opens in a later turn, or is fenced for certain before another
+		// takes its place: there is no moment after which it would have to be killed.
+		m.fenced = m.fenced && err != nil
+		return true, err
+	case plan.Fence:
 		ctx, cancel := context.WithTimeout(ctx, actionTime)
 		defer cancel()
-		return true, m.lift(ctx, a.Before, func(ctx context.Context) error {
-			return m.client.OpenNode(ctx, m.config.MinReplicasToWrite, m.inForce)
-		})
+		return true, m.client.Fence(ctx)
 	}
 	return false, nil
 }

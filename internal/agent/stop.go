@@ -43,10 +43,10 @@ func (m *member) shutDown(ctx context.Context) error {
 	if m.server.process == nil {
 		return nil
 	}
-	// The kubelet's SIGKILL is the bound that counts; a server that hangs is not waited for.
+	// The kubelet's SIGKILL is the bound that counts. A server that does not answer may hang or be slow, and has data to save.
 	bound := time.Hour
 	if m.now()-m.answeredAt > upTime {
-		bound = 0
+		bound = hungStop
 	}
 	forwarded := m.forwarded
 	if forwarded == nil {

@@ -38,6 +38,8 @@ type NodeObservation struct {
 	ServerRunning    bool
 	ServerStartedAt  time.Duration
 	ServerAnsweredAt time.Duration
+	// ServerSilent is for how long a question to the server has waited for its answer while this agent itself was running.
+	ServerSilent time.Duration
 	// CrashedAt is when this agent saw its server end although nobody had told it to, 0 when it did not, or when the server that
 	// followed has found its role.
 	CrashedAt time.Duration
@@ -128,8 +130,7 @@ func (n *nodeDecider) why(format string, args ...any) { n.d.Why = fmt.Sprintf(fo
 func (n *nodeDecider) nodeTimeout() time.Duration {
 	return time.Duration(n.Config.NodeTimeoutMS) * time.Millisecond
 }
-func (n *nodeDecider) fellAt() time.Duration { return max(n.ServerAnsweredAt, n.ServerStartedAt) }
-func (n *nodeDecider) serves() bool          { return n.own != nil && len(n.own.Slots) > 0 }
+func (n *nodeDecider) serves() bool { return n.own != nil && len(n.own.Slots) > 0 }
 
 // open lifts the fence.
 func (n *nodeDecider) open() { n.do(Unfence{Before: n.Now + openTime}) }
@@ -142,9 +143,15 @@ func ownNode(m *Member) *v1alpha1.ClusterNode {
 	return m.Cluster.Myself()
 }
 
-// hung tells whether the server, once up, has been silent for so long that the cluster takes it for failed too.
+// hung tells whether the server, once up, has been silent for too long. A master that a replica can stand in for has the node
+// timeout, after which the cluster takes it for failed too. Killing any other would end no outage, only lose what it has
+// not saved: it may be slow, or busy with one long command.
 func (n *nodeDecider) hung() bool {
-	return n.ServerAnsweredAt >= n.ServerStartedAt && n.Now-n.fellAt() > n.nodeTimeout() && n.nodeTimeout() > 0
+	limit := hungReplica
+	if n.serves() && n.nodeTimeout() > 0 && n.successor() != nil {
+		limit = n.nodeTimeout()
+	}
+	return n.ServerAnsweredAt >= n.ServerStartedAt && n.ServerSilent > limit
 }
 
 // down: the server is not there. One that was a master gets a successor first.
@@ -175,6 +182,9 @@ func (n *nodeDecider) elect(best *Member, because string) {
 	}
 	mem.ElectedAt, mem.Elections = n.Now, mem.Elections+1
 	n.why("%s; %s is to take over", because, best.Name)
+	if n.ServerRunning {
+		n.do(Fence{}) // an earlier opening that was given up may have reached the server
+	}
 	n.do(Elect{best.Name, best.Address})
 }
 
@@ -398,8 +408,18 @@ func (n *nodeDecider) handOver() {
 	}
 }
 
-// replicaMayCome tells whether it makes sense for a stopping master to wait: a replica is there that does not stop itself.
-func (n *nodeDecider) replicaMayCome() bool { return len(n.replicas()) > 0 }
+// replicaMayCome tells whether it makes sense for a stopping master to wait: a replica is there that does not stop itself. One that
+// answered a moment ago may only be slow.
+func (n *nodeDecider) replicaMayCome() bool {
+	for i := range n.Peers {
+		p := &n.Peers[i]
+		answers := p.Reachable || n.Now-p.AskedAt < n.nodeTimeout() && !dead(p)
+		if own := ownNode(p); answers && own != nil && own.MasterID == n.own.ID && p.Loaded() && !p.Stopping {
+			return true
+		}
+	}
+	return false
+}
 
 // ChooseSuccessor is the replica that a master hands over to: to, or the best where that is empty. It has to be in sync, and
 // must not have been promoted within the time in which its server does not stand again. The error says what is wrong.

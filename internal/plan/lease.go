@@ -25,7 +25,7 @@ const (
 	// coldStartLast is how long they wait when the one that was master last is not among them: it may hold the last writes, and
 	// a pod that is scheduled anew takes its time.
 	coldStartLast = 60 * second
-	// hungReplica is how long a replica's server may be silent before it is killed.
+	// hungReplica is how long a server may be silent before it is killed, when nothing waits for that: a replica's, for one.
 	hungReplica = 30 * second
 )
 

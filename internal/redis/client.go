@@ -113,6 +113,14 @@ func (c *Client) Ping(ctx context.Context) error {
 	return err
 }
 
+// PingPatiently is Ping with d as the time for the answer.
+func (c *Client) PingPatiently(ctx context.Context, d time.Duration) error {
+	if err := c.rdb.WithTimeout(d).Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("PING at %s: %w", c.addr, err)
+	}
+	return nil
+}
+
 // Info fetches INFO (all default sections) and parses it.
 func (c *Client) Info(ctx context.Context) (Info, error) {
 	v, err := c.do(ctx, "INFO")
