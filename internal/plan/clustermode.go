@@ -257,7 +257,8 @@ func (c *clusterDecider) mesh(members []*ClusterMember) bool {
 	return meeting
 }
 
-// join takes members that are up into the cluster.
+// join takes members that are up into the cluster: new ones, and those that were removed once and come back with their disk, which know
+// the others but were forgotten by them.
 func (c *clusterDecider) join() bool {
 	var joining []string
 	for i := range c.Members {
@@ -269,7 +270,9 @@ func (c *clusterDecider) join() bool {
 		switch {
 		case len(slots) > 0:
 			return c.step(ClusterBlocked, "%s serves %d slots of another cluster; two clusters are never merged: empty its volume, and it joins as a replica", m.Name, slots.Len())
-		case m.Keys > 0:
+		case !alone(m) && !c.related(m):
+			return c.step(ClusterBlocked, "%s is part of another cluster; two clusters are never merged: empty its volume, and it joins as a replica", m.Name)
+		case m.Keys > 0 && !c.copies(m):
 			return c.step(ClusterBlocked, "%s is no part of the cluster and holds %d keys, which joining would throw away; empty its volume, and it joins as a replica", m.Name, m.Keys)
 		}
 		joining = append(joining, m.Name)

@@ -96,10 +96,11 @@ func alone(m *ClusterMember) bool {
 	return own == nil || others == 0 && len(own.Slots) == 0
 }
 
-// knowsMore tells whether a is a better source than b.
+// knowsMore tells whether a is a better source than b: who serves slots is part of the cluster for certain, while one that the others
+// have forgotten may know them all.
 func knowsMore(a, b *ClusterMember) bool {
 	x, y := a.View.Info, b.View.Info
-	return cmp.Or(cmp.Compare(x.SlotsAssigned, y.SlotsAssigned), cmp.Compare(x.CurrentEpoch, y.CurrentEpoch),
+	return cmp.Or(cmp.Compare(min(1, a.View.Myself().Slots.Len()), min(1, b.View.Myself().Slots.Len())), cmp.Compare(x.SlotsAssigned, y.SlotsAssigned), cmp.Compare(x.CurrentEpoch, y.CurrentEpoch),
 		cmp.Compare(x.KnownNodes, y.KnownNodes)) > 0
 }
 
@@ -135,6 +136,17 @@ func (m *clusterMap) formed() bool {
 		}
 	}
 	return false
+}
+
+// related tells whether a member knows any node of the cluster but itself.
+func (m *clusterMap) related(x *ClusterMember) bool {
+	return slices.ContainsFunc(x.View.Nodes, func(n v1alpha1.ClusterNode) bool { return !n.Myself && m.nodes[n.ID] != nil })
+}
+
+// copies tells whether a member's data are those of a node of the cluster.
+func (m *clusterMap) copies(x *ClusterMember) bool {
+	own := x.View.Myself()
+	return own.Role == v1alpha1.RoleReplica && m.nodes[own.MasterID] != nil
 }
 
 // uncovered is the slots that no node owns.

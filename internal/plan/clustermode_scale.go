@@ -62,7 +62,7 @@ func (c *clusterDecider) replicas() bool {
 		c.evenOut(shards)
 	}
 	if len(c.d.Actions) == 0 && len(set.kept) < c.Shards {
-		c.freeMaster(shards)
+		c.freeMaster(set, shards)
 	}
 	if len(c.d.Actions) == 0 {
 		return false
@@ -78,9 +78,9 @@ func describe(actions []ClusterAction) []string {
 	return out
 }
 
-// assignIdle makes replicas of members that serve nothing: masters without slots that are not to get any, and replicas of
-// masters that are none any more.
-func (c *clusterDecider) assignIdle(set shardSet, shards []*shardMembers) {
+// idle are the members that serve nothing: masters without slots that are not to get any, and replicas of masters that are none any
+// more.
+func (c *clusterDecider) idle(set shardSet) []*clusterNode {
 	var idle []*clusterNode
 	for _, n := range c.nodes {
 		if !n.up() || n.member.Stopping || !c.stays(n.member) || len(n.slots) > 0 || slices.Contains(set.kept, n) {
@@ -93,7 +93,12 @@ func (c *clusterDecider) assignIdle(set shardSet, shards []*shardMembers) {
 		}
 	}
 	sortByOrdinal(idle)
-	for _, n := range idle {
+	return idle
+}
+
+// assignIdle makes replicas of members that serve nothing.
+func (c *clusterDecider) assignIdle(set shardSet, shards []*shardMembers) {
+	for _, n := range c.idle(set) {
 		var best *shardMembers
 		for _, s := range shards {
 			if s.lacks(c) > 0 && s.master.up() && c.reaches(n, s.master) && (best == nil || c.needsMore(s, best, n)) {
@@ -158,8 +163,15 @@ func (c *clusterDecider) evenOut(shards []*shardMembers) {
 	}
 }
 
-// freeMaster takes a replica that its shard can spare out of it, where a shard is missing and nobody is free to be its master.
-func (c *clusterDecider) freeMaster(shards []*shardMembers) {
+// freeMaster makes a replica a member without a role, where a shard is missing and nobody is free to be its master: one whose
+// master is none any more, or one that its shard can spare.
+func (c *clusterDecider) freeMaster(set shardSet, shards []*shardMembers) {
+	for _, n := range c.idle(set) {
+		if n.role == v1alpha1.RoleReplica {
+			c.do(ClusterReset{At: n.member.Name})
+			return
+		}
+	}
 	for _, s := range shards {
 		if s.lacks(c) < 0 && len(s.staying) > 0 {
 			if n := s.staying[len(s.staying)-1]; n.up() {
@@ -191,6 +203,9 @@ func (c *clusterDecider) migrate() bool {
 			return c.step(ClusterWaiting, "slots move when every master is up; waiting for %s", n.name())
 		}
 	}
+	if c.meshMasters(set) {
+		return c.step(ClusterJoining, "slots move when every master knows the others")
+	}
 	for _, a := range set.kept {
 		for _, b := range append(slices.Clone(set.kept), set.emptied...) {
 			if a != b && (!c.reaches(a, b) || !c.reaches(b, a)) {
@@ -214,6 +229,15 @@ func (c *clusterDecider) migrate() bool {
 	}
 	c.do(ClusterMigrate{Moves: p.Moves})
 	return c.step(ClusterMigrating, "%d slots move", p.Slots())
+}
+
+// meshMasters makes masters that do not know each other meet: a node that was forgotten is not learned of by gossip for a minute.
+func (c *clusterDecider) meshMasters(set shardSet) bool {
+	var members []*ClusterMember
+	for _, n := range append(slices.Clone(set.kept), set.emptied...) {
+		members = append(members, n.member)
+	}
+	return c.mesh(members)
 }
 
 // openSlots tells whether any master has slots that are half on their way.

@@ -22,6 +22,8 @@ import (
 //	cache-3 node=a id=D of=A [link=down]                            # a replica
 //	cache-1 told=before                                             # how all was before any slots were given; own: it knows no others' yet
 //	cache-4 down                                                    # its agent does not answer; [was=E] its last ID
+//	cache-6 forgotten                                               # it knows the others, but they do not know it
+//	cache-6 foreign                                                 # it knows another cluster
 //	lost F slots=0-1 [of=A]                                         # a node that all know and no member is
 //	failed F                                                        # all masters say so
 func TestClusterStories(t *testing.T) {
@@ -79,6 +81,8 @@ type shardWorld struct {
 	ephemeral, force       bool
 	members                []*shardServer
 	lost                   []*shardServer
+	// away are members that were removed, by name: they come back with their disks.
+	away map[string]*shardServer
 }
 
 type shardServer struct {
@@ -88,12 +92,15 @@ type shardServer struct {
 	offset             int64
 	joined, down       bool
 	linkDown, failed   bool
+	forgotten, foreign bool
 	was                string
 	// told is empty where it knows all; "own": its own slots alone; "before": how all was before any slots were given.
 	told string
 }
 
-func newShardWorld() *shardWorld { return &shardWorld{shards: 3, replicas: 1} }
+func newShardWorld() *shardWorld {
+	return &shardWorld{shards: 3, replicas: 1, away: map[string]*shardServer{}}
+}
 
 func (w *shardWorld) set(t testing.TB, line string) {
 	f := strings.Fields(strings.SplitN(line, "#", 2)[0])
@@ -145,6 +152,10 @@ func (w *shardWorld) set(t testing.TB, line string) {
 			s.of, s.joined = value, true
 		case "joined":
 			s.joined = true
+		case "foreign":
+			s.foreign, s.joined = true, true
+		case "forgotten":
+			s.forgotten, s.joined = true, true
 		case "slots":
 			slots, err := v1alpha1.ParseSlots(value)
 			if err != nil {
@@ -201,7 +212,7 @@ func (w *shardWorld) observe() ClusterObservation {
 func (w *shardWorld) viewOf(s *shardServer) v1alpha1.ClusterView {
 	v := v1alpha1.ClusterView{Info: v1alpha1.ClusterInfo{OK: true, MyEpoch: s.epoch}}
 	for _, x := range append(slices.Clone(w.members), w.lost...) {
-		if x != s && (!x.joined || !s.joined || x.id == "") {
+		if x != s && (!x.joined || !s.joined || x.id == "" || x.forgotten && !s.forgotten || x.foreign || s.foreign) {
 			continue
 		}
 		slots := x.slots
@@ -214,6 +225,9 @@ func (w *shardWorld) viewOf(s *shardServer) v1alpha1.ClusterView {
 		}
 		v.Nodes = append(v.Nodes, n)
 		v.Info.SlotsAssigned += slots.Len()
+	}
+	if s.foreign {
+		v.Nodes = append(v.Nodes, v1alpha1.ClusterNode{ID: "X", Address: "elsewhere:6379", Role: v1alpha1.RoleMaster, Slots: v1alpha1.AllSlots()})
 	}
 	v.Info.KnownNodes = len(v.Nodes)
 	return v
@@ -229,7 +243,9 @@ func (w *shardWorld) carryOut(d ClusterDecision) {
 		case ClusterSetEpoch:
 			at(a.At).epoch = a.Epoch
 		case ClusterMeet:
-			at(a.At).joined, at(a.With).joined = true, true
+			for _, s := range []*shardServer{at(a.At), at(a.With)} {
+				s.joined, s.forgotten = true, false
+			}
 		case ClusterAddSlots:
 			at(a.At).slots = at(a.At).slots.Union(a.Slots)
 		case ClusterReplicate:
@@ -264,14 +280,21 @@ func (w *shardWorld) promote(s *shardServer) {
 	old.of, s.of = s.id, ""
 }
 
-// resize adds empty members and takes away those of the highest ordinals.
+// resize adds members, empty ones where there were none before, and takes away those of the highest ordinals.
 func (w *shardWorld) resize(n int) {
 	w.have = n
 	for i := len(w.members); i < n; i++ {
+		if s := w.away[fmt.Sprintf("cache-%d", i)]; s != nil {
+			s.forgotten = w.byID(s.id) == nil
+			w.lost = slices.DeleteFunc(w.lost, func(x *shardServer) bool { return x.id == s.id })
+			w.members = append(w.members, s)
+			continue
+		}
 		w.members = append(w.members, &shardServer{name: fmt.Sprintf("cache-%d", i), node: fmt.Sprintf("n%d", i%3), id: fmt.Sprintf("id%d", i)})
 	}
 	for _, s := range w.members[min(n, len(w.members)):] {
-		s.failed, s.down = true, true
+		back := *s
+		w.away[s.name] = &back
 		w.lost = append(w.lost, &shardServer{id: s.id, of: s.of, joined: true, failed: true})
 	}
 	w.members = w.members[:min(n, len(w.members))]
