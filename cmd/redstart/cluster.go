@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -37,10 +39,18 @@ func (t *clusterTarget) check(cmd *cobra.Command, args []string) error {
 	switch {
 	case len(args) > 1 || (len(args) == 1) == (t.addr != ""):
 		return usagef("name one Redis, or a node with --addr HOST:PORT; usage: %s", cmd.UseLine())
+	case t.addr != "" && !isHostPort(t.addr):
+		return usagef("--addr: expected HOST:PORT, such as 10.0.0.1:6379, got %q", t.addr)
 	case t.addr == "" && (t.user != "" || t.passwordFile != ""):
 		return usagef("--user and --password-file go with --addr; the password of a Redis of ours is known")
 	}
 	return nil
+}
+
+func isHostPort(s string) bool {
+	host, port, err := net.SplitHostPort(s)
+	n, errPort := strconv.ParseUint(port, 10, 16)
+	return err == nil && errPort == nil && host != "" && n > 0
 }
 
 // credentials are those of a cluster that is not ours.
@@ -174,15 +184,24 @@ func (a *app) witnesses(ctx context.Context, target clusterTarget, name string) 
 	var out []plan.Witness
 	for _, v := range c.Views() {
 		w := plan.Witness{ID: v.ID, Name: v.Address, View: v.View}
-		if v.Err != nil {
-			w.Error = v.Err.Error()
-		}
+		w.Error, w.Refused = whyNot(v.Err)
 		if w.Name == "" {
 			w.Name = v.ID
 		}
 		out = append(out, w)
 	}
 	return out, nil
+}
+
+// whyNot says why a node did not tell, and whether it let nobody in.
+func whyNot(err error) (why string, refused bool) {
+	switch {
+	case err == nil:
+		return "", false
+	case errors.Is(err, context.DeadlineExceeded):
+		return "no answer in time", false
+	}
+	return err.Error(), redis.IsWrongPassword(err)
 }
 
 // connectCluster says in one line what is wrong with an address that a user gave.
@@ -213,7 +232,7 @@ func (a *app) memberViews(ctx context.Context, name string) ([]plan.Witness, err
 			}
 			var err error
 			if out[i].View, err = memberView(ctx, c, &pods[i], password); err != nil {
-				out[i].Error = err.Error()
+				out[i].Error, out[i].Refused = whyNot(err)
 			} else if me := out[i].View.Myself(); me != nil {
 				out[i].ID = me.ID
 			}

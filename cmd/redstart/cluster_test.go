@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,7 +23,10 @@ func TestClusterOfOthers(t *testing.T) {
 	}
 	call := func(args ...string) (int, string) {
 		var out, errOut bytes.Buffer
-		args = append([]string{"redstart"}, append(args, "--addr", nodes[0].Addr, "--password-file", file)...)
+		if !slices.Contains(args, "--addr") {
+			args = append(args, "--addr", nodes[0].Addr)
+		}
+		args = append(append([]string{"redstart"}, args...), "--password-file", file)
 		code := run(t.Context(), args, strings.NewReader(""), &out, &errOut)
 		return code, out.String() + errOut.String()
 	}
@@ -56,6 +60,15 @@ func TestClusterOfOthers(t *testing.T) {
 	expect(code, out, 2, "expected slots, keys or memory")
 	code, out = call("cluster", "check", "cache")
 	expect(code, out, 2, "name one Redis, or a node with --addr")
+	code, out = call("cluster", "check", "--addr", "10.0.0.1")
+	expect(code, out, 2, `--addr: expected HOST:PORT, such as 10.0.0.1:6379, got "10.0.0.1"`)
+	if err := nodes[1].OnlyPassword(t.Context(), "other"); err != nil {
+		t.Fatal(err)
+	}
+	code, out = call("cluster", "check")
+	expect(code, out, 1, "ERROR Refused: "+nodes[1].Addr+" does not let us in", "WRONGPASS")
+	code, out = call("cluster", "check", "--addr", nodes[1].Addr)
+	expect(code, out, 1, "WRONGPASS", "give --password-file FILE, or set REDISCLI_AUTH")
 	for _, n := range nodes[1:] {
 		n.Kill()
 	}

@@ -16,8 +16,9 @@ type Witness struct {
 	// Host that it runs on; witnesses with the same one share it. Empty where it is not known.
 	Host string
 	View v1alpha1.ClusterView
-	// Error is why it did not answer, empty where it did.
-	Error string
+	// Error is why it did not tell, empty where it did. Refused: it is up, and did not let the asker in.
+	Error   string
+	Refused bool
 }
 
 // Finding is one thing that is wrong with a cluster.
@@ -34,6 +35,7 @@ type Finding struct {
 // Codes of findings.
 const (
 	FindUnreachable = "Unreachable"
+	FindRefused     = "Refused"
 	FindFailed      = "Failed"
 	FindSuspected   = "Suspected"
 	FindNoMajority  = "NoMajority"
@@ -64,6 +66,7 @@ func DiagnoseCluster(witnesses []Witness) []Finding {
 	d.nodes()
 	d.slots()
 	d.masters()
+	d.refusing()
 	sort.SliceStable(d.findings, func(i, j int) bool { return d.findings[i].Serious && !d.findings[j].Serious })
 	return d.findings
 }
@@ -142,9 +145,11 @@ func (d *diagnosis) learn() {
 // nodes finds what is wrong with single nodes.
 func (d *diagnosis) nodes() {
 	for _, w := range d.witnesses {
-		if w.Error != "" {
-			d.find(FindUnreachable, true, "start it, or look at the network between here and there; a node that is gone for good: CLUSTER FORGET its ID on every other node, within a minute",
-				"%s does not answer: %s", w.Name, w.Error)
+		switch {
+		case w.Refused:
+			d.find(FindRefused, true, "give all nodes the same password (requirepass, or the ACL) and masterauth; what this one believes is not known", "%s does not let us in: %s", w.Name, w.Error)
+		case w.Error != "" && !d.truth[w.ID].NoAddress:
+			d.find(FindUnreachable, true, d.orWithout("start it, or look at the network between here and there", w.ID), "%s does not answer: %s", w.Name, w.Error)
 		}
 	}
 	failed, suspected := map[string][]string{}, map[string][]string{}
@@ -167,22 +172,19 @@ func (d *diagnosis) nodes() {
 				strangers[id] = append(strangers[id], w.Name)
 			}
 		}
-		if !w.View.Info.OK {
-			d.find(FindDown, true, "look at the other findings: slots without a master that is up, or no majority of masters in sight", "%s refuses commands: its cluster_state is not ok", w.Name)
-		}
 	})
 	for _, id := range d.order {
 		n := d.truth[id]
 		if by := failed[id]; len(by) > 0 {
-			d.find(FindFailed, n.Role == v1alpha1.RoleMaster && len(d.owners[id]) > 0, "start it again; if it is gone for good and owns no slots, CLUSTER FORGET its ID on every other node", "%s has failed, as %s says", d.name(id), list(by))
+			d.find(FindFailed, n.Role == v1alpha1.RoleMaster && len(d.owners[id]) > 0, d.orWithout("start it again", id), "%s has failed, as %s says", d.name(id), list(by))
 		} else if by := suspected[id]; len(by) > 0 {
 			d.find(FindSuspected, false, "look again in a moment; if it stays, look at the network between the two, the port of the cluster bus included", "%s cannot be reached by %s", d.name(id), list(by))
 		}
-		if by := strangers[id]; len(by) > 0 {
+		if by := strangers[id]; len(by) > 0 && len(failed[id]) == 0 && !n.NoAddress {
 			d.find(FindStranger, false, "it may have been met, or forgotten, on some nodes alone: send CLUSTER MEET with its address, or CLUSTER FORGET with its ID, to all", "%s (%s) is not known to %s", d.name(id), id, list(by))
 		}
 		if n.NoAddress {
-			d.find(FindNoAddress, false, "if it is gone for good, CLUSTER FORGET "+id+" on every node", "the address of node %s is not known to anybody", id)
+			d.find(FindNoAddress, len(d.owners[id]) > 0, d.orWithout("start it", id), "the address of node %s is not known to anybody", id)
 		}
 	}
 	for _, address := range sortedKeys(handshake) {
@@ -198,6 +200,36 @@ func (d *diagnosis) nodes() {
 		if ids := byAddress[address]; len(ids) > 1 {
 			d.find(FindSameAddress, false, "a server that lost its nodes.conf came back with a new ID: CLUSTER FORGET the ID that does not answer, on every node", "%d nodes have the address %s: %s", len(ids), address, strings.Join(ids, " and "))
 		}
+	}
+}
+
+// orWithout is advice about a node that is not there, with what to do where it is gone for good.
+func (d *diagnosis) orWithout(advice, id string) string {
+	if _, ok := d.truth[id]; !ok {
+		return advice
+	}
+	if d.owners[id].Len() == 0 {
+		return advice + "; a node that is gone for good: CLUSTER FORGET its ID on every other node, within a minute"
+	}
+	for _, r := range d.order {
+		if n := d.truth[r]; n.Myself && n.Role == v1alpha1.RoleReplica && n.MasterID == id {
+			return advice + "; its replica takes over within seconds where a majority of the masters is up; if it does not, and this master is gone for good: CLUSTER FAILOVER TAKEOVER on " + d.name(r) + ", which gives up what that has not copied"
+		}
+	}
+	return advice + "; no replica has its keys; if they are lost for good: CLUSTER FORGET its ID on every other node, within a minute, and CLUSTER ADDSLOTS its slots on a master"
+}
+
+// refusing finds nodes that refuse commands. The others tell why.
+func (d *diagnosis) refusing() {
+	var names []string
+	d.answering(func(w Witness, _ v1alpha1.ClusterNode) {
+		if !w.View.Info.OK {
+			names = append(names, w.Name)
+		}
+	})
+	if len(names) > 0 {
+		sort.Strings(names)
+		d.find(FindDown, true, "look at the other findings: slots without a master that is up, or no majority of masters in sight", "cluster_state is not ok, so commands are refused: %s", list(names))
 	}
 }
 
@@ -230,4 +262,24 @@ func (d *diagnosis) hostOf(id string) string {
 		return ""
 	}
 	return host
+}
+
+// oneHost tells whether all nodes run on the same machine.
+func (d *diagnosis) oneHost() bool {
+	for _, id := range d.order {
+		if d.hostOf(id) != d.hostOf(d.order[0]) {
+			return false
+		}
+	}
+	return true
+}
+
+// refused tells whether a node is up and did not let the asker in.
+func (d *diagnosis) refused(id string) bool {
+	for _, w := range d.witnesses {
+		if w.ID == id && w.Refused {
+			return true
+		}
+	}
+	return false
 }

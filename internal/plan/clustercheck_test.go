@@ -64,7 +64,13 @@ func TestDiagnoseCluster(t *testing.T) {
 				ws[i].View.Info.OK = false
 			}
 			return ws
-		}, map[string]string{FindUnreachable: "", FindDown: "cluster_state", FindNoMajority: "2 of 3 masters"}},
+		}, map[string]string{FindUnreachable: "", FindDown: "cluster_state is not ok, so commands are refused: 10.0.0.3:6379, 10.0.0.4:6379, 10.0.0.5:6379, 10.0.0.6:6379", FindNoMajority: "2 of 3 masters"}},
+		{"masters that do not let us in", func(ws []Witness) []Witness {
+			for i := range 2 {
+				ws[i].Error, ws[i].Refused, ws[i].View = "WRONGPASS", true, v1alpha1.ClusterView{}
+			}
+			return ws
+		}, map[string]string{FindRefused: "10.0.0.1:6379 does not let us in: WRONGPASS"}},
 		{"slots without an owner", func(ws []Witness) []Witness {
 			everywhere(ws, "b", func(n *v1alpha1.ClusterNode) { n.Slots = n.Slots.Minus(v1alpha1.Slots(6000, 6001)) })
 			return ws
@@ -73,7 +79,7 @@ func TestDiagnoseCluster(t *testing.T) {
 			ws[0].View.Node("a").Migrating = []v1alpha1.OpenSlot{{Slot: 1, NodeID: "b"}, {Slot: 2, NodeID: "b"}}
 			ws[1].View.Node("b").Importing = []v1alpha1.OpenSlot{{Slot: 1, NodeID: "a"}}
 			return ws
-		}, map[string]string{FindOpenSlots: "slots are open"}},
+		}, map[string]string{FindOpenSlots: "open slots: 10.0.0.1:6379 is moving to 10.0.0.2:6379 1-2"}},
 		{"one has not heard of a move", func(ws []Witness) []Witness {
 			for i := range ws {
 				if i != 4 {
@@ -109,7 +115,8 @@ func TestDiagnoseCluster(t *testing.T) {
 			for i := range ws {
 				ws[i].View.Nodes = append(ws[i].View.Nodes, v1alpha1.ClusterNode{ID: "gone", Role: v1alpha1.RoleMaster, NoAddress: true})
 			}
-			return ws
+			ws[3].View.Nodes = ws[3].View.Nodes[:6]
+			return append(ws, Witness{ID: "gone", Name: "gone", Error: "its address is not known"})
 		}, map[string]string{FindNoAddress: "gone"}},
 		{"a master without a replica", func(ws []Witness) []Witness {
 			everywhere(ws, "f", func(n *v1alpha1.ClusterNode) { n.MasterID = "a" })
@@ -156,6 +163,20 @@ func TestDiagnoseCluster(t *testing.T) {
 			if !seen[code] {
 				t.Errorf("%s: no %s with %q in %+v", test.name, code, word, got)
 			}
+		}
+	}
+	ws := healthy()
+	everywhere(ws, "a", func(n *v1alpha1.ClusterNode) { n.Failed = true })
+	ws[0].Error = "refused"
+	for _, f := range DiagnoseCluster(ws) {
+		if !strings.Contains(f.Advice, "CLUSTER FAILOVER TAKEOVER on 10.0.0.4:6379") || strings.Contains(f.Advice, "FORGET") {
+			t.Errorf("of a master that a replica can stand in for: %+v", f)
+		}
+	}
+	everywhere(ws, "d", func(n *v1alpha1.ClusterNode) { n.MasterID = "b" })
+	for _, f := range DiagnoseCluster(ws) {
+		if f.Code == FindFailed && !strings.Contains(f.Advice, "no replica has its keys") {
+			t.Errorf("of a master that nobody can stand in for: %+v", f)
 		}
 	}
 	if got := DiagnoseCluster(nil); got != nil {

@@ -28,7 +28,7 @@ func (d *diagnosis) slots() {
 		}
 	})
 	for _, what := range sortedKeys(open) {
-		d.find(FindOpenSlots, false, "if nothing is migrating them just now, redstart rebalance finishes them before it does anything else", "%d slots are open: %s %s", open[what].Len(), what, shorten(open[what]))
+		d.find(FindOpenSlots, false, "if nothing is migrating them just now, redstart rebalance finishes them before it does anything else", "open slots: %s %s", what, shorten(open[what]))
 	}
 	d.answering(func(w Witness, _ v1alpha1.ClusterNode) { d.disagreement(w) })
 }
@@ -92,7 +92,7 @@ func (d *diagnosis) masters() {
 		}
 		with = append(with, id)
 		epochs[n.ConfigEpoch] = append(epochs[n.ConfigEpoch], d.name(id))
-		if !n.Myself {
+		if !n.Myself && !d.refused(id) {
 			down = append(down, d.name(id))
 		}
 		d.replicas(id, replicas[id])
@@ -128,7 +128,11 @@ func (d *diagnosis) replicas(id string, replicas []string) {
 			return
 		}
 	}
-	d.find(FindSameHost, false, "let a replica of another master and this one change places (CLUSTER REPLICATE), or start one elsewhere", "every replica of %s runs where it runs, on %s", d.name(id), d.hostOf(id))
+	advice := "let a replica of another master and this one change places (CLUSTER REPLICATE), or start one elsewhere"
+	if d.oneHost() {
+		advice = "start replicas on another machine: all nodes run on this one"
+	}
+	d.find(FindSameHost, false, advice, "every replica of %s runs where it runs, on %s", d.name(id), d.hostOf(id))
 }
 
 // balance finds masters whose share of the slots is far from the mean.

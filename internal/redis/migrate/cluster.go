@@ -239,7 +239,8 @@ func (n *node) pipeUntil(ctx context.Context, count int, command func(int) []any
 		}
 		return nil
 	})
-	if err != nil && !redis.IsRefusal(err) {
+	// Where no answer has the error the connection was refused, by the password: nothing was asked.
+	if err != nil && (!redis.IsRefusal(err) || firstError(answers) == nil) {
 		return nil, fmt.Errorf("%s: %w", n.addr, err)
 	}
 	return answers, nil
