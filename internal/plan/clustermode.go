@@ -165,7 +165,7 @@ func DecideCluster(o ClusterObservation) ClusterDecision {
 	c := &clusterDecider{ClusterObservation: &o, clusterMap: mapCluster(o.Members)}
 	c.d.Members = max(o.Have, o.wanted())
 	for _, step := range []func() bool{
-		c.form, c.election, c.join, c.migrationRuns, c.unowned, c.forget, c.replicas, c.migrate, c.leaveMasters, c.shrink, c.missing, c.agree,
+		c.form, c.election, c.join, c.migrationRuns, c.acquaint, c.unowned, c.forget, c.replicas, c.migrate, c.leaveMasters, c.shrink, c.missing, c.agree,
 	} {
 		if step() {
 			return c.d
@@ -284,6 +284,22 @@ func (c *clusterDecider) join() bool {
 		return false
 	}
 	return c.step(ClusterJoining, "%s joins", fewOf(joining))
+}
+
+// acquaint makes members meet that do not know each other: of one that they have forgotten the others learn nothing by gossip for a
+// minute. While they shake hands everything else goes on.
+func (c *clusterDecider) acquaint() bool {
+	var members []*ClusterMember
+	for i := range c.Members {
+		if m := &c.Members[i]; m.Up && !m.Stopping && c.nodes[m.id()] != nil {
+			members = append(members, m)
+		}
+	}
+	c.mesh(members)
+	if len(c.d.Actions) == 0 {
+		return false
+	}
+	return c.step(ClusterJoining, "members meet that do not know each other")
 }
 
 // migrationRuns leaves everything but lost masters and joining alone while slots move.

@@ -203,9 +203,6 @@ func (c *clusterDecider) migrate() bool {
 			return c.step(ClusterWaiting, "slots move when every master is up; waiting for %s", n.name())
 		}
 	}
-	if c.meshMasters(set) {
-		return c.step(ClusterJoining, "slots move when every master knows the others")
-	}
 	for _, a := range set.kept {
 		for _, b := range append(slices.Clone(set.kept), set.emptied...) {
 			if a != b && (!c.reaches(a, b) || !c.reaches(b, a)) {
@@ -229,15 +226,6 @@ func (c *clusterDecider) migrate() bool {
 	}
 	c.do(ClusterMigrate{Moves: p.Moves})
 	return c.step(ClusterMigrating, "%d slots move", p.Slots())
-}
-
-// meshMasters makes masters that do not know each other meet: a node that was forgotten is not learned of by gossip for a minute.
-func (c *clusterDecider) meshMasters(set shardSet) bool {
-	var members []*ClusterMember
-	for _, n := range append(slices.Clone(set.kept), set.emptied...) {
-		members = append(members, n.member)
-	}
-	return c.mesh(members)
 }
 
 // openSlots tells whether any master has slots that are half on their way.

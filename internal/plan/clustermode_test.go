@@ -24,6 +24,7 @@ import (
 //	cache-4 down                                                    # its agent does not answer; [was=E] its last ID
 //	cache-6 forgotten                                               # it knows the others, but they do not know it
 //	cache-6 foreign                                                 # it knows another cluster
+//	cache-3 unaware=F                                               # it does not know node F
 //	lost F slots=0-1 [of=A]                                         # a node that all know and no member is
 //	failed F                                                        # all masters say so
 func TestClusterStories(t *testing.T) {
@@ -93,7 +94,7 @@ type shardServer struct {
 	joined, down       bool
 	linkDown, failed   bool
 	forgotten, foreign bool
-	was                string
+	was, unaware       string
 	// told is empty where it knows all; "own": its own slots alone; "before": how all was before any slots were given.
 	told string
 }
@@ -172,6 +173,8 @@ func (w *shardWorld) set(t testing.TB, line string) {
 			s.linkDown = value == "down"
 		case "down":
 			s.down = true
+		case "unaware":
+			s.unaware = value
 		case "was":
 			s.was = value
 		case "told":
@@ -212,7 +215,7 @@ func (w *shardWorld) observe() ClusterObservation {
 func (w *shardWorld) viewOf(s *shardServer) v1alpha1.ClusterView {
 	v := v1alpha1.ClusterView{Info: v1alpha1.ClusterInfo{OK: true, MyEpoch: s.epoch}}
 	for _, x := range append(slices.Clone(w.members), w.lost...) {
-		if x != s && (!x.joined || !s.joined || x.id == "" || x.forgotten && !s.forgotten || x.foreign || s.foreign) {
+		if x != s && (!x.joined || !s.joined || x.id == "" || x.forgotten && !s.forgotten || x.foreign || s.foreign || s.unaware == x.id) {
 			continue
 		}
 		slots := x.slots
@@ -244,7 +247,7 @@ func (w *shardWorld) carryOut(d ClusterDecision) {
 			at(a.At).epoch = a.Epoch
 		case ClusterMeet:
 			for _, s := range []*shardServer{at(a.At), at(a.With)} {
-				s.joined, s.forgotten = true, false
+				s.joined, s.forgotten, s.unaware = true, false, ""
 			}
 		case ClusterAddSlots:
 			at(a.At).slots = at(a.At).slots.Union(a.Slots)
