@@ -92,7 +92,7 @@ func TestForceIsUsedOnce(t *testing.T) {
 					continue
 				}
 				if s, err := p.status(ctx); err != nil || s.Role != v1alpha1.RoleMaster {
-					return fmt.Errorf("%s is %s, %v", p.name, s.Role, err)
+					return fmt.Errorf("%s is %s, %w", p.name, s.Role, err)
 				}
 				next = p
 			}
@@ -109,7 +109,7 @@ func TestForceIsUsedOnce(t *testing.T) {
 		eventually(t, p.name+" says that it lacks writes", func() error {
 			s, err := p.status(ctx)
 			if err != nil || s.Role == v1alpha1.RoleMaster || !strings.Contains(s.Message, "older than the Lease's") {
-				return fmt.Errorf("it is %q: %s, %v", s.Role, s.Message, err)
+				return fmt.Errorf("it is %q: %s, %w", s.Role, s.Message, err)
 			}
 			return nil
 		})

@@ -100,7 +100,11 @@ func clusterStatus(s *v1alpha1.RedisStatus, r *v1alpha1.Redis, o observation, d 
 		}
 	}
 
-	s.Cluster = &v1alpha1.ClusterStatus{State: "fail", SlotsAssigned: int32(served), Step: string(d.step), Migration: d.migration}
+	migration := d.migration
+	if migration == nil && d.step != plan.ClusterSettled && s.Cluster != nil {
+		migration = s.Cluster.Migration // by which the next operator knows that one is to be gone on with
+	}
+	s.Cluster = &v1alpha1.ClusterStatus{State: "fail", SlotsAssigned: int32(served), Step: string(d.step), Migration: migration}
 	if served == v1alpha1.SlotCount {
 		s.Cluster.State = "ok"
 	}

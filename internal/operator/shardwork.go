@@ -26,6 +26,7 @@ const actionTimeout = 2 * time.Second
 func (c *redisController) workCluster(ctx context.Context, r *v1alpha1.Redis, mem *memory, o *observation, live sets, token string) (doing, time.Duration, error) {
 	seen := observeCluster(r, *o, live)
 	seen.Migrating = mem.migration.running()
+	seen.Unfinished = !seen.Migrating && r.Status.Cluster != nil && r.Status.Cluster.Migration != nil
 	step := plan.DecideCluster(seen)
 	grow, err := c.grow(ctx, r, mem, live.members)
 	if err != nil {

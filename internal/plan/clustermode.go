@@ -42,6 +42,8 @@ type ClusterObservation struct {
 	Force bool
 	// Migrating: slots are on their way, by this operator.
 	Migrating bool
+	// Unfinished: a migration began and did not come to its end.
+	Unfinished bool
 }
 
 // ClusterStepKind names a step of mode Cluster for people and for the status.

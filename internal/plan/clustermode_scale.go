@@ -192,7 +192,12 @@ func (c *clusterDecider) migrate() bool {
 		}
 	}
 	open := c.openSlots()
-	if fresh == 0 && len(set.emptied) == 0 && !open {
+	var p SlotPlan
+	var err error
+	if fresh > 0 || len(set.emptied) > 0 || c.Unfinished {
+		p, err = PlanSlots(c.layout(set.kept))
+	}
+	if err == nil && p.Slots() == 0 && !open {
 		return false
 	}
 	if len(set.kept) < c.Shards {
@@ -217,12 +222,8 @@ func (c *clusterDecider) migrate() bool {
 			}
 		}
 	}
-	var p SlotPlan
-	if fresh > 0 || len(set.emptied) > 0 {
-		var err error
-		if p, err = PlanSlots(c.layout(set.kept)); err != nil {
-			return c.step(ClusterBlocked, "%v", err)
-		}
+	if err != nil {
+		return c.step(ClusterBlocked, "%v", err)
 	}
 	c.do(ClusterMigrate{Moves: p.Moves})
 	return c.step(ClusterMigrating, "%d slots move", p.Slots())

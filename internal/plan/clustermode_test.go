@@ -17,7 +17,7 @@ import (
 // "carry out" makes it so, as a cluster would in which everything goes well, again and again until nothing is left to do.
 //
 //	set
-//	want shards=3 replicas=1 have=6 [ephemeral] [force]
+//	want shards=3 replicas=1 have=6 [ephemeral] [force] [unfinished]
 //	cache-0 node=a id=A slots=0-5460 [epoch=1] [keys=5] [offset=9]  # a master; without slots or knows=: part of nothing
 //	cache-3 node=a id=D of=A [link=down]                            # a replica
 //	cache-1 told=before                                             # how all was before any slots were given; own: it knows no others' yet
@@ -80,6 +80,7 @@ func toldDecision(d ClusterDecision) string {
 type shardWorld struct {
 	shards, replicas, have int
 	ephemeral, force       bool
+	unfinished             bool
 	members                []*shardServer
 	lost                   []*shardServer
 	// away are members that were removed, by name: they come back with their disks.
@@ -142,6 +143,8 @@ func (w *shardWorld) set(t testing.TB, line string) {
 			w.ephemeral = true
 		case "force":
 			w.force = true
+		case "unfinished":
+			w.unfinished = true
 		case "node":
 			s.node = value
 		case "id": // another ID is another, empty server
@@ -195,7 +198,7 @@ func (w *shardWorld) byID(id string) *shardServer {
 }
 
 func (w *shardWorld) observe() ClusterObservation {
-	o := ClusterObservation{Shards: w.shards, ReplicasPerShard: w.replicas, Have: w.have, Ephemeral: w.ephemeral, Force: w.force}
+	o := ClusterObservation{Shards: w.shards, ReplicasPerShard: w.replicas, Have: w.have, Ephemeral: w.ephemeral, Force: w.force, Unfinished: w.unfinished}
 	for _, s := range w.members {
 		m := ClusterMember{Name: s.name, Ordinal: int(Ordinal(s.name)), Node: s.node, Address: s.name + ":6379", LastID: s.was}
 		if !s.down {
