@@ -6,6 +6,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"redstart.dev/redstart/internal/process"
 )
 
 // announceStop tells the others, and gives them a moment to say the same: where all are stopped at once nobody is left to
@@ -54,11 +56,34 @@ func (m *member) shutDown(ctx context.Context) error {
 	}
 	stop, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
-	exit := m.server.process.Stop(stop, terminate)
+	exit := m.endServer(stop)
 	m.log.Info("server stopped", "exit", exit.String())
 	<-forwarded
 	if exit.Code != 0 {
 		return fmt.Errorf("stop the server: %s", exit)
 	}
 	return m.noteStopped()
+}
+
+// stopAgain is how often a server is told to end that does not. A redis-server that has just copied its master refuses until it has
+// written its first append-only file ("Writing initial AOF, can't exit"), and does not remember that it was told.
+const stopAgain = time.Second
+
+// endServer tells the server to end until it has, and kills it when ctx ends first.
+func (m *member) endServer(ctx context.Context) process.Exit {
+	p := m.server.process
+	again, ended := time.NewTicker(stopAgain), make(chan struct{})
+	defer again.Stop()
+	defer close(ended)
+	m.working.Go(func() {
+		for {
+			select {
+			case <-again.C:
+				_ = p.Signal(terminate) // the end is seen by Stop
+			case <-ended:
+				return
+			}
+		}
+	})
+	return p.Stop(ctx, terminate)
 }
