@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"syscall"
 	"time"
 
@@ -57,6 +58,11 @@ func (m *member) handOver(ctx context.Context, a plan.HandOver) error {
 	}
 	if err != nil {
 		return m.endHandover(ctx, h, fmt.Errorf("the candidate does not answer: %w", err))
+	}
+	if m.config.Mode == v1alpha1.ModeSentinel {
+		if err := m.sentinelsCan(ctx); err != nil {
+			return m.endHandover(ctx, h, err)
+		}
 	}
 	m.leaving, m.handingOver = m.handoverReason(), true
 	state := plan.HandoverState{}
@@ -306,6 +312,21 @@ func (m *member) moveSentinels(ctx context.Context, h *handoverRun) (plan.Outcom
 		case <-every.C:
 		}
 	}
+}
+
+// sentinelsCan tells whether any Sentinel would find a replica to promote: to be told otherwise while writers wait is too late.
+func (m *member) sentinelsCan(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	var errs []error
+	for _, s := range m.peers.sentinelClients() {
+		replicas, err := s.Replicas(ctx, m.opts.Redis)
+		if slices.ContainsFunc(replicas, func(p redis.Peer) bool { return p.Eligible }) {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(append([]error{errors.New("no Sentinel knows a replica well enough yet to promote it")}, errs...)...)
 }
 
 // leaderTime is how often it is looked whether the Sentinel that leads a failover still runs.

@@ -83,6 +83,8 @@ type Peer struct {
 	Priority      int
 	// Promoted: the Sentinel leads a failover and has chosen this replica.
 	Promoted bool
+	// Eligible: it may choose this replica, were it asked for a failover now. Of one that is new to it, it may know too little for seconds.
+	Eligible bool
 }
 
 // IsNoSuchMaster tells whether err is a Sentinel's answer that it does not monitor that name.
@@ -120,6 +122,13 @@ func (s *Sentinel) Sentinels(ctx context.Context, name string) ([]Peer, error) {
 	return s.peers(ctx, "SENTINELS", name)
 }
 
+// For how long a Sentinel counts on what a replica answered last, when it chooses one for a failover (sentinelSelectSlave): INFO, which it
+// asks for each ten seconds, and pings.
+const (
+	infoValid = 30 * time.Second
+	pingValid = 5 * time.Second
+)
+
 func (s *Sentinel) peers(ctx context.Context, what, name string) ([]Peer, error) {
 	v, err := s.do(ctx, "SENTINEL", what, name)
 	if err != nil {
@@ -135,6 +144,8 @@ func (s *Sentinel) peers(ctx context.Context, what, name string) ([]Peer, error)
 			Offset:   f.Int("slave-repl-offset"),
 			Priority: int(f.Int("slave-priority")),
 			Promoted: hasFlag(f, "promoted"),
+			Eligible: !hasFlag(f, "s_down") && !hasFlag(f, "o_down") && !hasFlag(f, "disconnected") && f["slave-priority"] != "0" &&
+				f.Int("info-refresh") < infoValid.Milliseconds() && f.Int("last-ok-ping-reply") < pingValid.Milliseconds(),
 		}
 		if host := f["master-host"]; host != "" && host != "?" {
 			p.MasterAddress = net.JoinHostPort(host, f["master-port"])

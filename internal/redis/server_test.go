@@ -320,6 +320,13 @@ func TestSentinel(t *testing.T) {
 	if err != nil || got.Address != a.Address() || got.DownAfter != o.DownAfter || got.ParallelSyncs != 2 || got.FailoverTimeout != o.FailoverTimeout {
 		t.Errorf("master %+v, %v", got, err)
 	}
+	eventually(t, "the Sentinel may choose the replica", func() error {
+		replicas, err := s.Replicas(ctx, "cache")
+		if err == nil && (len(replicas) != 1 || replicas[0].Address != b.Address() || !replicas[0].Eligible) {
+			err = fmt.Errorf("it knows %+v", replicas)
+		}
+		return err
+	})
 	subscribed, switched := make(chan struct{}), make(chan SentinelEvent, 1)
 	ended := make(chan error, 1)
 	listening, stop := context.WithCancel(ctx)
