@@ -48,8 +48,12 @@ func (c *Cluster) exports(source, target string) bool {
 }
 
 // export has the source move slots by itself. It sends their keys as it sends all to a replica, then what was written meanwhile, and
-// hands them over in one moment: clients see no ASK and no TRYAGAIN. What fails leaves every slot where it was.
+// hands them over in one moment: clients see no ASK and no TRYAGAIN. What fails leaves every slot where it was. What is left running when
+// this returns is followed by the next call, or cancelled by stopExports.
 func (r *run) export(ctx context.Context, source, target *node, slots []int) error {
+	r.mu.Lock()
+	r.exporting[source] = true
+	r.mu.Unlock()
 	wanted := v1alpha1.Slots(slots...)
 	before, err := source.exportJobs(ctx)
 	if err != nil {
@@ -79,7 +83,11 @@ func (r *run) export(ctx context.Context, source, target *node, slots []int) err
 		args = append(args, s.First, s.Last)
 	}
 	args = append(args, "NODE", target.id)
-	answers, err := source.pipe(ctx, 1, func(int) []any { return args })
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	// The answer is waited for in any case: a request on its way could come after the one that cancels it.
+	answers, err := source.pipe(context.WithoutCancel(ctx), 1, func(int) []any { return args })
 	if err == nil {
 		err = answers[0].Err()
 	}
@@ -98,7 +106,7 @@ func (r *run) export(ctx context.Context, source, target *node, slots []int) err
 	return fmt.Errorf("CLUSTER MIGRATESLOTS %s at %s: the server does not know of it", wanted, source.addr)
 }
 
-// follow waits for the end of an export, and counts what it moves of slots. The end of ctx cancels it.
+// follow waits for the end of an export, and counts what it moves of slots.
 func (r *run) follow(ctx context.Context, source *node, name string, slots v1alpha1.SlotSet) error {
 	list := slices.Collect(slots.All())
 	bytes, err := source.estimate(ctx, list)
@@ -112,11 +120,11 @@ func (r *run) follow(ctx context.Context, source *node, name string, slots v1alp
 	changed, counted := time.Now(), time.Time{}
 	for {
 		j, err := source.exportJob(ctx, name)
-		if err != nil && ctx.Err() == nil {
+		if err != nil {
 			return err
 		}
 		target := r.cluster.node(j.target)
-		if ctx.Err() == nil && target != nil && (j.ended() || time.Since(counted) > exportCount) {
+		if target != nil && (j.ended() || time.Since(counted) > exportCount) {
 			keys, err := target.countKeys(ctx, list)
 			if err == nil && keys > moved {
 				r.counts.keys.Add(keys - moved)
@@ -126,8 +134,6 @@ func (r *run) follow(ctx context.Context, source *node, name string, slots v1alp
 			counted = time.Now()
 		}
 		switch {
-		case ctx.Err() != nil:
-			return errors.Join(ctx.Err(), source.cancelExports(ctx))
 		case j.state == "success":
 			r.counts.slots.Add(int64(slots.Len()))
 			return nil
@@ -141,9 +147,19 @@ func (r *run) follow(ctx context.Context, source *node, name string, slots v1alp
 		}
 		select {
 		case <-ctx.Done():
+			return ctx.Err()
 		case <-look.C:
 		}
 	}
+}
+
+// stopExports cancels what was begun.
+func (r *run) stopExports(ctx context.Context) error {
+	var errs []error
+	for source := range r.exporting {
+		errs = append(errs, source.cancelExports(ctx))
+	}
+	return errors.Join(errs...)
 }
 
 // cancelExports ends all exports of a source; their slots stay. The server offers no way to end a single one.

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
@@ -76,7 +78,7 @@ func holdExport(t *testing.T, nodes []*clustertest.Node) {
 	t.Helper()
 	clustertest.Eventually(t, "slots are on their way", func(ctx context.Context) error {
 		list, err := exportsOf(ctx, nodes[0])
-		if err == nil && (len(list) == 0 || list[0].state == "waiting-to-snapshot") {
+		if err == nil && (len(list) == 0 || list[0].state != "snapshotting") {
 			err = errors.New("not yet")
 		}
 		return err
@@ -152,6 +154,16 @@ func TestExportIsCancelled(t *testing.T) {
 		t.Errorf("exports %+v, %v; want one that was cancelled", list, err)
 	}
 	checkOwners(t, nodes, []v1alpha1.SlotMove{{To: nodes[0].ID, Slots: v1alpha1.SlotSet{{First: 0, Last: 8191}}}})
+
+	// As soon as it has begun, or not even that.
+	for wait := range 5 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(wait*wait)*time.Millisecond)
+		_, err := migrate.Migrate(ctx, c, moves, migrate.Options{})
+		cancel()
+		if list, errs := exportsOf(t.Context(), nodes[0]); err == nil || errs != nil || slices.ContainsFunc(list, export.running) {
+			t.Errorf("after %d ms: %v; exports %+v, %v; want none that goes on", wait*wait, err, list, errs)
+		}
+	}
 
 	report, err := migrate.Migrate(t.Context(), c, moves, migrate.Options{})
 	if err != nil || report.Progress.Keys != int64(keys) {

@@ -104,7 +104,7 @@ type BigKey struct {
 // it; slots that are open then are finished by Resume, or by Migrate with the same moves. Slots that their target owns
 // already are done. An error of one pair does not stop the others; the end of ctx stops all within a batch's time.
 func Migrate(ctx context.Context, c *Cluster, moves []v1alpha1.SlotMove, options Options) (Report, error) {
-	r := &run{cluster: c, options: options.withDefaults(), started: time.Now(), unsure: map[string]string{}}
+	r := &run{cluster: c, options: options.withDefaults(), started: time.Now(), unsure: map[string]string{}, exporting: map[*node]bool{}}
 	pairs, err := r.pairs(moves)
 	if err != nil {
 		return Report{}, err
@@ -142,6 +142,8 @@ type run struct {
 	// unsure are keys that the target may hold too, because a MIGRATE had no answer: key to the run ID of the source,
 	// whose value counts as long as it is the same run.
 	unsure map[string]string
+	// exporting are the masters that were told to move slots by themselves.
+	exporting map[*node]bool
 }
 
 // pair is the work from one master to another.
@@ -216,7 +218,8 @@ func (r *run) all(ctx context.Context, pairs []*pair) error {
 	}
 	_ = group.Wait() // the errors are in errs
 	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("migrate slots: stopped after %d of %d: %w", r.counts.slots.Load(), r.counts.slotsTotal.Load(), err)
+		err = fmt.Errorf("migrate slots: stopped after %d of %d: %w", r.counts.slots.Load(), r.counts.slotsTotal.Load(), err)
+		return errors.Join(err, r.stopExports(ctx))
 	}
 	return errors.Join(errs...)
 }
