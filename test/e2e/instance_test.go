@@ -213,8 +213,17 @@ func (in *instance) watchPods() {
 	})
 }
 
-// members are the pods of redis-servers as the watch told them last.
+// members are the pods of redis-servers, as the watch told them last where there is one.
 func (in *instance) members() []*corev1.Pod {
+	if in.watched == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		var out []*corev1.Pod
+		for _, p := range in.pods(ctx, v1alpha1.ComponentMember) {
+			out = append(out, &p)
+		}
+		return out
+	}
 	pods, err := in.watched.List(labels.SelectorFromSet(labels.Set{v1alpha1.LabelComponent: v1alpha1.ComponentMember}))
 	if err != nil {
 		return nil
