@@ -84,7 +84,15 @@ func freePort(t *testing.T, ip string) int32 {
 
 func member(t *testing.T, settings map[string]string) (*Client, MemberConf) {
 	t.Helper()
-	m := MemberConf{IP: "127.11.0.1", Port: freePort(t, "127.11.0.1"), Dir: t.TempDir(), Password: "p\"a ss\\é", Settings: settings}
+	password := "p\"a ss\\\né"
+	if bin, err := FindServer(); err != nil {
+		t.Fatal(err)
+	} else if v, err := Detect(t.Context(), bin); err != nil {
+		t.Fatal(err)
+	} else if v.MovesSlots() {
+		password = "p\"a ss\\é" // Sentinels of Valkey 9 take no control characters
+	}
+	m := MemberConf{IP: "127.11.0.1", Port: freePort(t, "127.11.0.1"), Dir: t.TempDir(), Password: password, Settings: settings}
 	return start(t, m.Render(), fmt.Sprintf("%s:%d", m.IP, m.Port), m.Password), m
 }
 

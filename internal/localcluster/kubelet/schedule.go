@@ -55,15 +55,9 @@ func (w *worker) awaitNode() bool {
 			return true
 		}
 		wait = retryBackoff.Next(wait, 0)
-		timer := time.NewTimer(wait) // the pod's tolerations may change
-		select {
-		case <-w.stopping.Done():
-			timer.Stop()
+		if !w.pause(changed, wait) { // not for ever: the pod's tolerations may change
 			return false
-		case <-changed:
-		case <-timer.C:
 		}
-		timer.Stop()
 	}
 }
 

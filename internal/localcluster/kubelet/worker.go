@@ -239,16 +239,23 @@ func (w *worker) until(f func() error) bool {
 		}
 		w.allWait(why)
 		wait = retryBackoff.Next(wait, 0)
-		timer := time.NewTimer(wait)
-		select {
-		case <-w.stopping.Done():
-			timer.Stop()
+		if !w.pause(changed, wait) {
 			return false
-		case <-changed:
-		case <-timer.C:
 		}
-		timer.Stop()
 	}
+}
+
+// pause returns after a change, or after a time; false when the pod is stopped first.
+func (w *worker) pause(changed <-chan struct{}, wait time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-w.stopping.Done():
+		return false
+	case <-changed:
+	case <-timer.C:
+	}
+	return true
 }
 
 // bind puts the pod on this node, and tells its ports where pods share an address.
