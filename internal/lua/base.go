@@ -192,10 +192,11 @@ func (in *interpreter) raise(L *glua.LState, value glua.LValue, level int) {
 	L.Error(value, max(0, level))
 }
 
-// caught charges an error that a script caught, and lets none through that ended the script.
+// caught charges an error that a script caught, and passes on one that ended the script: the same one, since every new one
+// would trace the whole stack again, which takes more of time and memory than the limits left.
 func (in *interpreter) caught(L *glua.LState, err error) glua.LValue {
 	if in.exceeded != nil {
-		L.RaiseError("%s", in.exceeded.Message)
+		panic(err)
 	}
 	in.step(L, stepsError)
 	in.charge(L, costError)

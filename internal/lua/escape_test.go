@@ -217,6 +217,32 @@ func TestEscapes(t *testing.T) {
 // itself, such as a number for each step.
 const allocated = Memory + 32<<20
 
+// TestEndsAtOnce ends a script in pcalls as deep as they may be nested: passing the end on takes nothing that counts.
+func TestEndsAtOnce(t *testing.T) {
+	script, err := Compile("script.lua", `
+local function down(n)
+	if n == 0 then while true do end end
+	pcall(down, n - 1)
+end
+down(90)`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err = script.Run(context.Background(), map[string]any{}, nil)
+	runtime.ReadMemStats(&after)
+	var failure *Error
+	if !errors.As(err, &failure) || failure.Limit != "steps" && failure.Limit != "time" || failure.Line != 3 {
+		t.Errorf("got %v, want the end of its steps in line 3", err)
+	}
+	grown := int(after.TotalAlloc - before.TotalAlloc)
+	t.Logf("%d KiB", grown>>10)
+	if grown > 2<<20 {
+		t.Errorf("allocated %d KiB", grown>>10)
+	}
+}
+
 // TestHeldMemory measures what is held at most, with the garbage collector on.
 func TestHeldMemory(t *testing.T) {
 	for _, c := range hostiles {
