@@ -96,4 +96,4 @@ help: ## Show this
 	@hack/need.sh redis-server
 
 .test-tools: .redis-server
-	@hack/need.sh chromium python3-redis kubectl ioredis
+	@hack/need.sh cc chromium python3-redis kubectl ioredis
