@@ -55,11 +55,11 @@ type pace struct {
 	aim    time.Duration
 }
 
-// Bounds of a batch's budget. Below some two hundred small keys it is the way between the servers, and waiting for a
+// Bounds of a batch's budget. Below some fifty small keys it is the way between the servers, and waiting for a
 // processor, that takes the time, and smaller batches would only mean more of that.
 const (
-	minBudget   = 64 << 10
-	firstBudget = 64 << 10
+	minBudget   = 16 << 10
+	firstBudget = 16 << 10
 	maxBudget   = 8 << 20
 )
 

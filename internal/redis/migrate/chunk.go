@@ -79,7 +79,7 @@ func (r *run) move(ctx context.Context, source, target *node, slots []int) error
 		if err := setSlots(ctx, source, slots, redis.SlotMigrating, target.id); err != nil {
 			return err
 		}
-		if keys, err = r.list(ctx, source, slots); err != nil {
+		if keys, err = source.list(ctx, slots, listAtOnce); err != nil {
 			return err
 		}
 		if len(keys) == 0 {
@@ -91,7 +91,7 @@ func (r *run) move(ctx context.Context, source, target *node, slots []int) error
 
 // listMovable lists the keys of slots, and leaves out slots with a key that is too large to be moved.
 func (r *run) listMovable(ctx context.Context, source *node, slots []int) ([]int, []key, error) {
-	keys, err := r.list(ctx, source, slots)
+	keys, err := source.list(ctx, slots, listAtOnce)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -177,12 +177,12 @@ func (n *node) cancelExports(ctx context.Context) error {
 // estimate is about how many bytes a key of slots occupies.
 func (n *node) estimate(ctx context.Context, slots []int) (float64, error) {
 	var weights [v1alpha1.SlotCount]int64
-	if err := n.weigh(ctx, slots, ByMemory, exportSample, &weights); err != nil {
+	keys, err := n.weigh(ctx, slots, ByMemory, exportSample, &weights)
+	if err != nil {
 		return 0, fmt.Errorf("estimate what slots weigh: %w", err)
 	}
-	keys, err := n.countKeys(ctx, slots)
-	if err != nil || keys == 0 {
-		return 0, err
+	if keys == 0 {
+		return 0, nil
 	}
 	var sum int64
 	for _, slot := range slots {

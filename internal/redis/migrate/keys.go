@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,50 +14,50 @@ import (
 	"redstart.dev/redstart/internal/redis"
 )
 
-// listAtOnce bounds how many keys of a slot are listed at a time. slotsAtOnce and measureAtOnce are how many commands
-// go in one round trip: a server reads 16 KiB of them at a time, and serves others in between.
+// listAtOnce bounds how many keys of a slot are listed at a time. countAtOnce, slotsAtOnce and measureAtOnce are how many
+// commands go in one round trip: a server does those that it has read before it serves others, so that many would hold up
+// writers as a large batch of keys does.
 const (
 	listAtOnce    = 1024
-	slotsAtOnce   = 64
-	measureAtOnce = 4096
+	countAtOnce   = 1024
+	slotsAtOnce   = 16
+	measureAtOnce = 128
 )
 
-// list asks the source for keys in slots (of each, the first listAtOnce) and measures them.
-func (r *run) list(ctx context.Context, source *node, slots []int) ([]key, error) {
+// list asks a node for keys in slots, of each the first perSlot, and measures them.
+func (n *node) list(ctx context.Context, slots []int, perSlot int) ([]key, error) {
 	var keys []key
-	for first := 0; first < len(slots); first += slotsAtOnce {
-		some := slots[first:min(first+slotsAtOnce, len(slots))]
-		answers, err := source.pipe(ctx, len(some), func(i int) []any { return []any{"CLUSTER", "GETKEYSINSLOT", some[i], listAtOnce} })
+	for some := range slices.Chunk(slots, slotsAtOnce) {
+		answers, err := n.pipe(ctx, len(some), func(i int) []any { return []any{"CLUSTER", "GETKEYSINSLOT", some[i], perSlot} })
 		if err != nil {
 			return nil, fmt.Errorf("list keys: %w", err)
 		}
 		for i, a := range answers {
 			names, err := a.StringSlice()
 			if err != nil {
-				return nil, fmt.Errorf("list keys of slot %d at %s: %w", some[i], source.addr, err)
+				return nil, fmt.Errorf("list keys of slot %d at %s: %w", some[i], n.addr, err)
 			}
 			for _, name := range names {
 				keys = append(keys, key{name: name, slot: some[i]})
 			}
 		}
 	}
-	return keys, measure(ctx, source, keys)
+	return keys, n.measure(ctx, keys)
 }
 
 // measure fills in what keys occupy; keys that are gone meanwhile count nothing.
-func measure(ctx context.Context, source *node, keys []key) error {
-	for first := 0; first < len(keys); first += measureAtOnce {
-		some := keys[first:min(first+measureAtOnce, len(keys))]
-		answers, err := source.pipe(ctx, len(some), func(i int) []any { return []any{"MEMORY", "USAGE", some[i].name} })
+func (n *node) measure(ctx context.Context, keys []key) error {
+	for some := range slices.Chunk(keys, measureAtOnce) {
+		answers, err := n.pipe(ctx, len(some), func(i int) []any { return []any{"MEMORY", "USAGE", some[i].name} })
 		if err != nil {
 			return fmt.Errorf("measure keys: %w", err)
 		}
 		for i, a := range answers {
-			n, err := a.Int64()
+			bytes, err := a.Int64()
 			if err != nil && !redis.IsRefusal(err) {
-				return fmt.Errorf("measure keys at %s: %w", source.addr, err)
+				return fmt.Errorf("measure keys at %s: %w", n.addr, err)
 			}
-			some[i].bytes = n
+			some[i].bytes = bytes
 		}
 	}
 	return nil

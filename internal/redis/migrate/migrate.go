@@ -43,7 +43,7 @@ const (
 // Options of Migrate and Resume. The zero value is fine.
 type Options struct {
 	// Blocking is for how long one batch may occupy its source and its target; batches shrink and grow to meet it.
-	// Default 1 ms.
+	// Default 500 µs.
 	Blocking time.Duration
 	// OpenSlots is how many slots of one pair of masters are open at a time. Default 128.
 	OpenSlots int
@@ -63,7 +63,7 @@ type Options struct {
 
 func (o Options) withDefaults() Options {
 	if o.Blocking <= 0 {
-		o.Blocking = time.Millisecond
+		o.Blocking = 500 * time.Microsecond
 	}
 	if o.OpenSlots <= 0 {
 		o.OpenSlots = 128

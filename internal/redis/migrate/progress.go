@@ -91,21 +91,31 @@ func (r *run) countKeys(ctx context.Context, pairs []*pair) error {
 
 // countKeys counts the keys that a node holds of slots, those of a slot that is still on its way to it too.
 func (n *node) countKeys(ctx context.Context, slots []int) (int64, error) {
+	counts, err := n.countEach(ctx, slots)
 	var sum int64
-	for some := range slices.Chunk(slots, 1024) {
+	for _, keys := range counts {
+		sum += keys
+	}
+	return sum, err
+}
+
+// countEach counts the keys that a node holds of each of slots.
+func (n *node) countEach(ctx context.Context, slots []int) ([]int64, error) {
+	counts := make([]int64, 0, len(slots))
+	for some := range slices.Chunk(slots, countAtOnce) {
 		answers, err := n.pipe(ctx, len(some), func(i int) []any { return []any{"CLUSTER", "COUNTKEYSINSLOT", some[i]} })
 		if err != nil {
-			return 0, fmt.Errorf("count keys: %w", err)
+			return nil, fmt.Errorf("count keys: %w", err)
 		}
 		for _, a := range answers {
 			keys, err := a.Int64()
 			if err != nil {
-				return 0, fmt.Errorf("count keys at %s: %w", n.addr, err)
+				return nil, fmt.Errorf("count keys at %s: %w", n.addr, err)
 			}
-			sum += keys
+			counts = append(counts, keys)
 		}
 	}
-	return sum, nil
+	return counts, nil
 }
 
 // firstError is the first error among answers.

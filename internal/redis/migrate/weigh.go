@@ -3,6 +3,7 @@ package migrate
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"redstart.dev/redstart/api/v1alpha1"
 )
@@ -31,53 +32,41 @@ func Weigh(ctx context.Context, c *Cluster, by By) (*[v1alpha1.SlotCount]int64, 
 				}
 			}
 		}
-		for first := 0; first < len(slots); first += 1024 {
-			some := slots[first:min(first+1024, len(slots))]
-			if err := n.weigh(ctx, some, by, sampleKeys, &weights); err != nil {
-				return nil, fmt.Errorf("weigh slots by %s: %w", by, err)
-			}
+		if _, err := n.weigh(ctx, slots, by, sampleKeys, &weights); err != nil {
+			return nil, fmt.Errorf("weigh slots by %s: %w", by, err)
 		}
 	}
 	return &weights, nil
 }
 
-func (n *node) weigh(ctx context.Context, slots []int, by By, sample int, weights *[v1alpha1.SlotCount]int64) error {
-	counts, err := n.pipe(ctx, len(slots), func(i int) []any { return []any{"CLUSTER", "COUNTKEYSINSLOT", slots[i]} })
-	if err != nil {
-		return err
-	}
-	for i, a := range counts {
-		if weights[slots[i]], err = a.Int64(); err != nil {
-			return fmt.Errorf("%s: %w", n.addr, err)
-		}
-	}
-	if by == ByKeys {
-		return nil
-	}
-	samples, err := n.pipe(ctx, len(slots), func(i int) []any { return []any{"CLUSTER", "GETKEYSINSLOT", slots[i], sample} })
-	if err != nil {
-		return err
-	}
-	var keys []key
-	for i, a := range samples {
-		names, err := a.StringSlice()
+// weigh fills in the weights of slots at a node, by sample keys of each where it is by memory, and tells how many keys they
+// hold together.
+func (n *node) weigh(ctx context.Context, slots []int, by By, sample int, weights *[v1alpha1.SlotCount]int64) (int64, error) {
+	var keys int64
+	for some := range slices.Chunk(slots, countAtOnce) {
+		counts, err := n.countEach(ctx, some)
 		if err != nil {
-			return fmt.Errorf("%s: %w", n.addr, err)
+			return 0, err
 		}
-		for _, name := range names {
-			keys = append(keys, key{name: name, slot: slots[i]})
+		for i, count := range counts {
+			weights[some[i]] = count
+			keys += count
+		}
+		if by == ByKeys {
+			continue
+		}
+		sampled, err := n.list(ctx, some, sample)
+		if err != nil {
+			return 0, err
+		}
+		bytes, measured := map[int]int64{}, map[int]int64{}
+		for _, k := range sampled {
+			bytes[k.slot] += k.bytes
+			measured[k.slot]++
+		}
+		for slot, count := range measured {
+			weights[slot] = int64(float64(bytes[slot]) / float64(count) * float64(max(count, weights[slot])))
 		}
 	}
-	if err := measure(ctx, n, keys); err != nil {
-		return err
-	}
-	bytes, measured := map[int]int64{}, map[int]int64{}
-	for _, k := range keys {
-		bytes[k.slot] += k.bytes
-		measured[k.slot]++
-	}
-	for slot, count := range measured {
-		weights[slot] = int64(float64(bytes[slot]) / float64(count) * float64(max(count, weights[slot])))
-	}
-	return nil
+	return keys, nil
 }
