@@ -66,7 +66,7 @@ func (r *run) move(ctx context.Context, source, target *node, slots []int) error
 	if err := setSlots(ctx, target, slots, redis.SlotImporting, source.id); err != nil {
 		return err
 	}
-	// Keys that came before the slot was open are found by listing again; while it is MIGRATING no new ones come. It is
+	// Keys that came before the slot was open are found by counting again; while it is MIGRATING no new ones come. It is
 	// said again before the last look, should somebody have closed the slot meanwhile: a source that is not MIGRATING
 	// takes new keys, and drops them when the target takes the slot.
 	for {
@@ -79,11 +79,15 @@ func (r *run) move(ctx context.Context, source, target *node, slots []int) error
 		if err := setSlots(ctx, source, slots, redis.SlotMigrating, target.id); err != nil {
 			return err
 		}
-		if keys, err = source.list(ctx, slots, listAtOnce); err != nil {
+		left, err := source.countKeys(ctx, slots)
+		if err != nil {
 			return err
 		}
-		if len(keys) == 0 {
+		if left == 0 {
 			break
+		}
+		if keys, err = source.list(ctx, slots, listAtOnce); err != nil {
+			return err
 		}
 	}
 	return r.finish(ctx, source, target, slots)

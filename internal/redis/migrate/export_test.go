@@ -128,7 +128,28 @@ func TestExport(t *testing.T) {
 		if list, err := exportsOf(t.Context(), nodes[i]); err != nil || len(list) != 1 || list[0].state != "success" || list[0].slots != m.Slots.String() {
 			t.Errorf("exports of %s: %+v, %v; want one of %s", nodes[i].Addr, list, err, m.Slots)
 		}
+		// The keys of a slot are counted once for all that there is to do, and once for the estimate of an export.
+		if n := callsOf(t, nodes[i], "cluster|countkeysinslot"); n > 2*m.Slots.Len() {
+			t.Errorf("%s was asked %d times for keys in %d slots", nodes[i].Addr, n, m.Slots.Len())
+		}
 	}
+}
+
+// callsOf is how often a server has done a command.
+func callsOf(t *testing.T, node *clustertest.Node, command string) int {
+	c := goredis.NewClient(&goredis.Options{Addr: node.Addr})
+	defer c.Close()
+	stats, err := c.Info(t.Context(), "commandstats").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(stats, "cmdstat_"+command+":calls=")
+	text, _, _ := strings.Cut(rest, ",")
+	calls, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("%s does not say how often it did %s:\n%s", node.Addr, command, stats)
+	}
+	return calls
 }
 
 // TestExportIsCancelled: whoever ends a migration finds every slot where it was.
