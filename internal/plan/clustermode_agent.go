@@ -227,7 +227,7 @@ func (n *nodeDecider) up() {
 		n.master()
 	case joined:
 		n.why("a master without slots")
-		n.d.Role, n.d.Ready = v1alpha1.RoleMaster, true
+		n.d.Role, n.d.Ready = v1alpha1.RoleMaster, n.whole()
 		if orphan := n.orphan(); orphan != "" {
 			n.why("a master without slots; closed, for %s would copy it in the place of its lost master", orphan)
 		} else if n.Self.Fenced {
@@ -239,6 +239,22 @@ func (n *nodeDecider) up() {
 		n.stopNow()
 	}
 	n.label()
+}
+
+// whole tells whether the own server sends clients on for every slot: it refuses keys whose owner it has not heard of, and all keys
+// while it finds no majority of the masters.
+func (n *nodeDecider) whole() bool {
+	if !n.Self.Cluster.Info.OK {
+		return false
+	}
+	known := ownedIn(n.Self.Cluster)
+	for i := range n.Peers {
+		p := &n.Peers[i]
+		if own := ownNode(p); p.Reachable && own != nil && own.Role == v1alpha1.RoleMaster && len(own.Slots.Minus(known)) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // stopEmptied ends a master whose slots have gone, once clients had the time to learn from it (MOVED) where to.
@@ -267,7 +283,7 @@ func (n *nodeDecider) replica() {
 		n.d.Follows = master.Name
 	}
 	n.why("replica of %s", orNobody(n.d.Follows))
-	n.d.Ready = n.Self.Server.LinkUp
+	n.d.Ready = n.Self.Server.LinkUp && n.whole()
 	if n.Self.Fenced && n.Self.Server.LinkUp {
 		n.open()
 	}

@@ -203,6 +203,41 @@ func (tc nodeCase) check(t *testing.T, o NodeObservation) {
 	}
 }
 
+// TestReady: a member that serves no slots itself is ready, and hence behind the Service, when it sends clients on for every slot.
+func TestReady(t *testing.T) {
+	unheard := func(o *NodeObservation) { o.Self.Cluster.Node("B").Slots = nil }
+	fresh := func(o *NodeObservation) {
+		o.Self.Cluster.Myself().Role, o.Self.Cluster.Myself().MasterID = v1alpha1.RoleMaster, ""
+	}
+	for _, tc := range []struct {
+		about  string
+		change func(*NodeObservation)
+		want   bool
+	}{
+		{"a replica", func(*NodeObservation) {}, true},
+		{"a replica out of sync", func(o *NodeObservation) { o.Self.Server.LinkUp = false }, false},
+		{"a replica that has not heard of the slots of a master", unheard, false},
+		{"a replica that does not know a master", func(o *NodeObservation) { unheard(o); o.Self.Cluster.Node("B").ID = "X" }, false},
+		{"a replica of a cluster with a master that is gone with its slots", func(o *NodeObservation) {
+			unheard(o)
+			peer(o, "cache-1").Reachable = false
+		}, true},
+		{"a replica that has heard of the new owner, as the old one has not", func(o *NodeObservation) {
+			peer(o, "cache-2").Cluster.Myself().Slots = v1alpha1.Slots(2, 3)
+		}, true},
+		{"a replica that finds no majority", func(o *NodeObservation) { o.Self.Cluster.Info.OK = false }, false},
+		{"a master without slots", fresh, true},
+		{"a master without slots that has not heard of the slots of a master", func(o *NodeObservation) { fresh(o); unheard(o) }, false},
+		{"a master without slots that finds no majority", func(o *NodeObservation) { fresh(o); o.Self.Cluster.Info.OK = false }, false},
+	} {
+		o := shard("cache-3")
+		tc.change(&o)
+		if d := DecideNode(o); d.Ready != tc.want {
+			t.Errorf("%s: ready %t, want %t (%s)", tc.about, d.Ready, tc.want, d.Why)
+		}
+	}
+}
+
 // TestNewMember: a member that is part of nothing waits, and takes no writes.
 func TestNewMember(t *testing.T) {
 	o := shard("cache-0")

@@ -179,6 +179,27 @@ func (c *clusterDecider) differs() *ClusterMember {
 	return nil
 }
 
+// whole tells whether a member knows an owner of every slot that a member has which has not failed: it refuses keys of the others, and
+// tells clients of no owner. A node learns the slots of each master from that master itself, some time after it has come to know it.
+func (c *clusterDecider) whole(m *ClusterMember) bool {
+	known := ownedIn(&m.View)
+	for _, n := range c.nodes {
+		if n.member != nil && !n.failed && len(n.slots.Minus(known)) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// ownedIn is the slots that have an owner in a view.
+func ownedIn(v *v1alpha1.ClusterView) v1alpha1.SlotSet {
+	var owned []v1alpha1.SlotRange
+	for i := range v.Nodes {
+		owned = append(owned, v.Nodes[i].Slots...)
+	}
+	return v1alpha1.SlotsOf(owned...)
+}
+
 // masters are the nodes with slots, by their lowest slot.
 func (m *clusterMap) masters() []*clusterNode {
 	var all []*clusterNode

@@ -104,7 +104,7 @@ func (c *clusterDecider) forget() bool {
 	if !c.allTold() {
 		return false
 	}
-	stale := map[string]bool{}
+	stale, owns := map[string]bool{}, map[string]bool{}
 	for i := range c.Members {
 		m := &c.Members[i]
 		if !m.Up || c.nodes[m.id()] == nil {
@@ -112,7 +112,7 @@ func (c *clusterDecider) forget() bool {
 		}
 		for _, n := range m.View.Nodes {
 			if !n.Handshake && c.memberOf[n.ID] == nil {
-				stale[n.ID] = true
+				stale[n.ID], owns[n.ID] = true, owns[n.ID] || len(n.Slots) > 0
 			}
 		}
 	}
@@ -120,6 +120,9 @@ func (c *clusterDecider) forget() bool {
 	for _, id := range slices.Sorted(maps.Keys(stale)) {
 		if n := c.nodes[id]; n != nil && len(n.slots) > 0 || len(c.replicasOf(id)) > 0 {
 			continue
+		}
+		if owns[id] {
+			continue // who forgets an owner refuses keys of its slots until their new one tells it
 		}
 		c.forgetNode(id)
 		names = append(names, short(id))

@@ -65,6 +65,11 @@ func (c *clusterDecider) replicas() bool {
 		c.freeMaster(set, shards)
 	}
 	if len(c.d.Actions) == 0 {
+		for _, n := range c.idle(set) {
+			if !c.whole(n.member) {
+				return c.step(ClusterWaiting, "%s has yet to learn which master has which slots", n.name())
+			}
+		}
 		return false
 	}
 	return c.step(ClusterReplicating, "%s", fewOf(describe(c.d.Actions)))
@@ -96,9 +101,12 @@ func (c *clusterDecider) idle(set shardSet) []*clusterNode {
 	return idle
 }
 
-// assignIdle makes replicas of members that serve nothing.
+// assignIdle makes replicas of members that serve nothing. All nodes tell clients of a replica, so it has to know every master first.
 func (c *clusterDecider) assignIdle(set shardSet, shards []*shardMembers) {
 	for _, n := range c.idle(set) {
+		if !c.whole(n.member) {
+			continue
+		}
 		var best *shardMembers
 		for _, s := range shards {
 			if s.lacks(c) > 0 && s.master.up() && c.reaches(n, s.master) && (best == nil || c.needsMore(s, best, n)) {
@@ -215,6 +223,16 @@ func (c *clusterDecider) migrate() bool {
 			}
 		}
 	}
+	// Clients follow the slots to their new master at once, and it refuses them until it finds the cluster whole: for up to five
+	// seconds after it came to know a majority of the masters (CLUSTER_MAX_REJOIN_DELAY in its source).
+	for _, n := range append(slices.Clone(set.kept), set.emptied...) {
+		switch {
+		case !c.whole(n.member):
+			return c.step(ClusterWaiting, "slots move when every master knows whose they are; %s does not yet", n.name())
+		case !n.member.View.Info.OK:
+			return c.step(ClusterWaiting, "slots move when every master serves; %s does not find the cluster whole yet", n.name())
+		}
+	}
 	for _, s := range c.manned(set.kept) {
 		for _, r := range s.staying {
 			if len(s.master.slots) == 0 && r.up() && !r.member.LinkUp {
@@ -276,6 +294,9 @@ func (c *clusterDecider) shrink() bool {
 				return c.step(ClusterWaiting, "waiting for %s to be in sync before others are removed", r.name())
 			}
 		}
+	}
+	if m := c.differs(); m != nil {
+		return c.step(ClusterWaiting, "%s has yet to learn which master has which slots before members are removed", m.Name)
 	}
 	c.d.Members = c.wanted()
 	return c.step(ClusterShrinking, "from %d to %d members", c.Have, c.wanted())

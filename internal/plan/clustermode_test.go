@@ -25,6 +25,9 @@ import (
 //	cache-6 forgotten                                               # it knows the others, but they do not know it
 //	cache-6 foreign                                                 # it knows another cluster
 //	cache-3 unaware=F                                               # it does not know node F
+//	cache-3 unheard=F                                               # it knows node F, but not its slots; none: all again
+//	cache-3 state=fail                                              # it finds the cluster not whole; ok: it does again
+//	cache-3 owner=F:0-1                                             # it believes that slots are F's
 //	lost F slots=0-1 [of=A]                                         # a node that all know and no member is
 //	failed F                                                        # all masters say so
 func TestClusterStories(t *testing.T) {
@@ -96,6 +99,9 @@ type shardServer struct {
 	linkDown, failed   bool
 	forgotten, foreign bool
 	was, unaware       string
+	// unheard is a node whose slots it does not know; owner, NODE:SLOTS, a node and the slots that it believes to be that one's.
+	unheard, owner string
+	fail           bool
 	// told is empty where it knows all; "own": its own slots alone; "before": how all was before any slots were given.
 	told string
 }
@@ -178,6 +184,12 @@ func (w *shardWorld) set(t testing.TB, line string) {
 			s.down = true
 		case "unaware":
 			s.unaware = value
+		case "unheard":
+			s.unheard = value
+		case "owner":
+			s.owner = value
+		case "state":
+			s.fail = value == "fail"
 		case "was":
 			s.was = value
 		case "told":
@@ -216,7 +228,7 @@ func (w *shardWorld) observe() ClusterObservation {
 }
 
 func (w *shardWorld) viewOf(s *shardServer) v1alpha1.ClusterView {
-	v := v1alpha1.ClusterView{Info: v1alpha1.ClusterInfo{OK: true, MyEpoch: s.epoch}}
+	v := v1alpha1.ClusterView{Info: v1alpha1.ClusterInfo{OK: !s.fail, MyEpoch: s.epoch}}
 	for _, x := range append(slices.Clone(w.members), w.lost...) {
 		if x != s && (!x.joined || !s.joined || x.id == "" || x.forgotten && !s.forgotten || x.foreign || s.foreign || s.unaware == x.id) {
 			continue
@@ -224,6 +236,19 @@ func (w *shardWorld) viewOf(s *shardServer) v1alpha1.ClusterView {
 		slots := x.slots
 		if s.told == "before" || s.told == "own" && x != s {
 			slots, v.Info.OK = nil, false
+		}
+		if s.unheard == x.id {
+			slots = nil
+		}
+		if id, text, ok := strings.Cut(s.owner, ":"); ok {
+			believed, err := v1alpha1.ParseSlots(text)
+			if err != nil {
+				panic(err)
+			}
+			slots = slots.Minus(believed)
+			if id == x.id {
+				slots = slots.Union(believed)
+			}
 		}
 		n := v1alpha1.ClusterNode{ID: x.id, Address: x.name + ":6379", Myself: x == s, Role: v1alpha1.RoleMaster, Slots: slots, ConfigEpoch: x.epoch, Failed: x.failed, LinkUp: true}
 		if x.of != "" {
