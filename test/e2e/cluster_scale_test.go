@@ -172,6 +172,8 @@ func TestClusterScaling(t *testing.T) {
 	w := startWriter("w", in.writes())
 	defer w.stop()
 	defer app.cancel()
+	maps := startMapsWatcher(in.service(in.name, v1alpha1.PortRedis), in.password)
+	defer maps.cancel()
 	eventually(t, time.Minute, "the first writes", func(context.Context) bool { return w.count(time.Time{}) > 500 })
 	_, calls := app.latency(0)
 	for _, step := range [][]string{{"--shards", "6"}, {"--shards", "3"}, {"--replicas-per-shard", "2"}, {"--replicas-per-shard", "0"}} {
@@ -185,6 +187,7 @@ func TestClusterScaling(t *testing.T) {
 		t.Logf("scale %s: %s; an application's calls meanwhile: %s", strings.Join(step, " "), time.Since(start).Round(time.Millisecond), latency)
 	}
 	w.stop()
+	maps.stop(t)
 	app.stop(t, in.writes())
 	lost, err := w.lost(context.Background(), in.writes())
 	if err != nil {
