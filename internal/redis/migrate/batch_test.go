@@ -3,6 +3,7 @@ package migrate
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -96,6 +97,22 @@ func viewOf(id string, epoch int64, slots v1alpha1.SlotSet, change func(*v1alpha
 		change(&me)
 	}
 	return View{ID: id, Address: id + ":1", View: v1alpha1.ClusterView{Nodes: []v1alpha1.ClusterNode{me}}}
+}
+
+// TestMistaken: a target that imports slots is told of the master that took over from their source.
+func TestMistaken(t *testing.T) {
+	target := viewOf("t", 2, v1alpha1.Slots(1), nil)
+	for id, slots := range map[string]v1alpha1.SlotSet{"s": v1alpha1.Slots(3), "s2": v1alpha1.Slots(4)} {
+		target.View.Nodes = append(target.View.Nodes, v1alpha1.ClusterNode{ID: id, Role: v1alpha1.RoleMaster, Slots: slots})
+	}
+	unknown := View{ID: "u", Err: errors.New("down")}
+	// Slot 1 is its own, of 2 it knows no owner, 3 it believes to be the source's that is gone, and 4 is as it knows.
+	if got := mistaken([]View{unknown, target}, "t", []int{1, 2, 3, 4}, "s2"); !slices.Equal(got, []int{2, 3}) {
+		t.Errorf("mistaken about %v, want slots 2 and 3", got)
+	}
+	if got := mistaken([]View{unknown, target}, "u", []int{1}, "s2"); len(got) > 0 {
+		t.Errorf("mistaken about %v, although it does not answer", got)
+	}
 }
 
 // TestOpenings tells what is found and done when a migration of slot 7 from s to t ended at each of its steps.

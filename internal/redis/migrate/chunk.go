@@ -57,8 +57,8 @@ func (r *run) move(ctx context.Context, source, target *node, slots []int) error
 		return err
 	}
 	f := flow{source: source, target: target, run: runIDIn(r.cluster.Views(), source.id)}
-	if orphans := ownerless(r.cluster.Views(), target.id, slots); len(orphans) > 0 {
-		if err := setSlots(ctx, target, orphans, redis.SlotNode, source.id); err != nil {
+	if wrong := mistaken(r.cluster.Views(), target.id, slots, source.id); len(wrong) > 0 {
+		if err := setSlots(ctx, target, wrong, redis.SlotNode, source.id); err != nil {
 			return err
 		}
 	}

@@ -25,17 +25,17 @@ func OwnerIn(views []View, slot int) string {
 	return owner
 }
 
-// ownerless are those of slots that have no owner as far as the node id knows, which refuses keys of them then. A node takes
-// no news of a slot that it is importing (clusterUpdateSlotsConfigWith): where the old owner was failed over and came
-// back as a replica meanwhile, nobody is left, until it is told.
-func ownerless(views []View, id string, slots []int) []int {
+// mistaken are those of slots whose owner, as far as the node id knows, is not owner, nor that node itself. A node takes no news of a
+// slot that it is importing (clusterUpdateSlotsConfigWith): where the old owner was failed over it goes on naming that one, and
+// once that one is back as a replica, nobody, and refuses keys of the slot, until it is told.
+func mistaken(views []View, id string, slots []int, owner string) []int {
 	var out []int
 	for _, v := range views {
 		if v.ID != id || v.Err != nil {
 			continue
 		}
 		for _, slot := range slots {
-			if v.View.Owner(slot) == "" {
+			if seen := v.View.Owner(slot); seen != owner && seen != id {
 				out = append(out, slot)
 			}
 		}
