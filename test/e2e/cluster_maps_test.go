@@ -13,6 +13,9 @@ import (
 	"redstart.dev/redstart/api/v1alpha1"
 )
 
+// mapsEvery is short beside the time that a node takes to learn whose its slots are, and long enough to leave the processors to others.
+const mapsEvery = 20 * time.Millisecond
+
 // mapsWatcher asks every node that clients are told of, and the access Service, for its map of the slots, again and again. A
 // client that loads its map from a node that lacks owners asks any node for these slots, and the one that lacks them refuses
 // (CLUSTERDOWN): not every client tries that again.
@@ -35,7 +38,7 @@ func startMapsWatcher(service, password string) *mapsWatcher {
 			}
 		}()
 		told := map[string]bool{}
-		for ctx.Err() == nil {
+		for ; ctx.Err() == nil; time.Sleep(mapsEvery) {
 			next := map[string]bool{}
 			through := direct(service, password)() // another connection each time: to any member that is ready
 			w.ask(ctx, "the Service", through, next)
