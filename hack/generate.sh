@@ -25,6 +25,7 @@ api=redstart.dev/redstart/api/v1alpha1
 	--report-filename /dev/null \
 	k8s.io/api/apps/v1 \
 	k8s.io/api/autoscaling/v1 \
+	k8s.io/api/batch/v1 \
 	k8s.io/api/coordination/v1 \
 	k8s.io/api/core/v1 \
 	k8s.io/api/discovery/v1 \
@@ -32,6 +33,7 @@ api=redstart.dev/redstart/api/v1alpha1
 	k8s.io/api/networking/v1 \
 	k8s.io/api/policy/v1 \
 	k8s.io/api/rbac/v1 \
+	k8s.io/api/scheduling/v1alpha3 \
 	k8s.io/apimachinery/pkg/api/resource \
 	k8s.io/apimachinery/pkg/apis/meta/v1 \
 	k8s.io/apimachinery/pkg/runtime \

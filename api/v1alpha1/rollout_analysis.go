@@ -34,8 +34,7 @@ type AnalysisCheck struct {
 	Prometheus *PrometheusCheck `json:"prometheus,omitempty"`
 	// A request to a web address.
 	HTTP *HTTPCheck `json:"http,omitempty"`
-	// A Job that is run to its end, one for each measurement: it succeeds with the Job, and fails with it. Not served by
-	// redstart up.
+	// A Job that is run to its end, one for each measurement: it succeeds with the Job, and fails with it.
 	Job *JobCheck `json:"job,omitempty"`
 
 	// CEL expression over result that makes a measurement a success, for example result >= 0.99. What is neither

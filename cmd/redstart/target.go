@@ -103,8 +103,15 @@ func podsOf(ctx context.Context, c *client.Client, kind, name string) (labels.Se
 		}
 		s, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
 		return s, nil, err
+	case "Job":
+		j, err := c.Kube.BatchV1().Jobs(c.Namespace).Get(ctx, name, get)
+		if err != nil {
+			return nil, nil, err
+		}
+		s, err := metav1.LabelSelectorAsSelector(j.Spec.Selector)
+		return s, nil, err
 	default:
-		return nil, nil, fmt.Errorf("%s %s has no pods; expected a pod, redis, deployment, statefulset or service", kind, name)
+		return nil, nil, fmt.Errorf("%s %s has no pods; expected a pod, redis, deployment, statefulset, job or service", kind, name)
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 // newScheme and, for the field documentation, to hack/generate.sh.
 func allKinds() []*kind {
 	var all []*kind
-	for _, rows := range [][]erasable{coreKinds(), appsKinds(), gatewayKinds(), otherKinds(), rolloutKinds()} {
+	for _, rows := range [][]erasable{coreKinds(), appsKinds(), batchKinds(), gatewayKinds(), otherKinds(), rolloutKinds()} {
 		for _, r := range rows {
 			all = append(all, r.erase())
 		}

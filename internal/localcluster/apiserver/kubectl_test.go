@@ -51,6 +51,15 @@ metadata: {name: cache}
 spec: {mode: Sentinel}
 `
 
+const task = `
+apiVersion: batch/v1
+kind: Job
+metadata: {name: task}
+spec:
+  template:
+    spec: {restartPolicy: Never, containers: [{name: task, image: "x:1"}]}
+`
+
 func TestKubectl(t *testing.T) {
 	if _, err := exec.LookPath("kubectl"); err != nil {
 		t.Skip("no kubectl on PATH")
@@ -81,7 +90,17 @@ func TestKubectl(t *testing.T) {
 		{args: "apply -f -", stdin: strings.Replace(web, "mode: Sentinel", "mode: Sentinel, replica: 3", 1), want: `unknown field "spec.replica"`, fails: true},
 		{args: "apply -f -", stdin: "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: a}", want: `no matches for kind "DaemonSet" in version "apps/v1"`, fails: true},
 		{args: "apply --server-side --field-manager=b -f -", stdin: strings.Replace(web, "web:1", "web:2", 1), want: `conflict with "kubectl-client-side-apply"`, fails: true},
-		{args: "create job j --image=x", want: `^error: failed to create job: the resource jobs of batch/v1 is not served on one machine: kubectl api-resources lists what is; the rest needs Kubernetes\n$`, fails: true},
+		{args: "create cronjob j --image=x --schedule=@hourly", want: `^error: failed to create cronjob: the resource cronjobs of batch/v1 is not served on one machine: kubectl api-resources lists what is; the rest needs Kubernetes\n$`, fails: true},
+		{args: "create job j --image=x", want: `^job.batch/j created\n$`},
+		{args: "get jobs -o wide", want: `NAME +STATUS +COMPLETIONS +DURATION +AGE +CONTAINERS +IMAGES +SELECTOR\nj +Running +0/1 +\S+ +j +x +batch.kubernetes.io/controller-uid=`},
+		{args: "get job j -o jsonpath={.spec.parallelism}/{.spec.backoffLimit}/{.spec.template.metadata.labels.job-name}", want: `^1/6/j$`},
+		{args: "explain job.spec.backoffLimit", want: `number of retries`},
+		{args: "apply -f -", stdin: strings.Replace(task, "template:", "completionMode: Indexed\n  template:", 1), want: `spec.completionMode: Forbidden: not supported on one machine`, fails: true},
+		{args: "apply -f -", stdin: strings.Replace(task, "template:", "selector: {matchLabels: {a: b}}\n  template:", 1), want: `spec.selector: Invalid value: .*is made by the server; remove it`, fails: true},
+		{args: "apply -f -", stdin: strings.Replace(task, "Never", "Always", 1), want: `spec.template.spec.restartPolicy: Unsupported value: "Always": supported values: "Never", "OnFailure"`, fails: true},
+		{args: "apply -f -", stdin: task, want: `job.batch/task created`},
+		{args: "apply -f -", stdin: task, want: `job.batch/task unchanged`},
+		{args: "apply -f -", stdin: strings.Replace(task, "x:1", "x:2", 1), want: `spec.template: Invalid value: .*field is immutable`, fails: true},
 		{args: "auth can-i get pods", want: `selfsubjectaccessreviews of authorization.k8s.io/v1 is not served on one machine: there is one user`, fails: true},
 		{args: "delete namespace default", want: `^Error from server \(Forbidden\): namespaces "default" is forbidden: this namespace may not be deleted\n$`, fails: true},
 		{args: "create secret generic s --from-literal=a=b", want: `secret/s created`},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -29,7 +30,7 @@ func validateDeployment(d *appsv1.Deployment) field.ErrorList {
 		errs = append(errs, field.Invalid(path.Child("progressDeadlineSeconds"), *p, "must be greater than minReadySeconds"))
 	}
 	errs = append(errs, validateSelector(s.Selector, s.Template.Labels, path.Child("selector"))...)
-	errs = append(errs, validateTemplate(&s.Template, s.Replicas, path.Child("template"))...)
+	errs = append(errs, validateTemplate(&s.Template, s.Replicas, path.Child("template"), corev1.RestartPolicyAlways)...)
 	return append(errs, validateStrategy(&s.Strategy, path.Child("strategy"))...)
 }
 
@@ -90,7 +91,7 @@ func validateReplicaSet(r *appsv1.ReplicaSet) field.ErrorList {
 	errs := atLeast(s.Replicas, 0, path.Child("replicas"))
 	errs = append(errs, atLeast(&s.MinReadySeconds, 0, path.Child("minReadySeconds"))...)
 	errs = append(errs, validateSelector(s.Selector, s.Template.Labels, path.Child("selector"))...)
-	return append(errs, validateTemplate(&s.Template, s.Replicas, path.Child("template"))...)
+	return append(errs, validateTemplate(&s.Template, s.Replicas, path.Child("template"), corev1.RestartPolicyAlways)...)
 }
 
 func validateReplicaSetUpdate(r, old *appsv1.ReplicaSet) field.ErrorList {
@@ -133,7 +134,7 @@ func validateStatefulSet(set *appsv1.StatefulSet) field.ErrorList {
 			template.Spec.Volumes = append(template.Spec.Volumes, claimVolume(c.Name))
 		}
 	}
-	return append(errs, validateTemplate(template, s.Replicas, path.Child("template"))...)
+	return append(errs, validateTemplate(template, s.Replicas, path.Child("template"), corev1.RestartPolicyAlways)...)
 }
 
 func validateStatefulSetUpdate(set, old *appsv1.StatefulSet) field.ErrorList {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -48,12 +49,13 @@ func validatePodUpdate(p, old *corev1.Pod) field.ErrorList {
 	return nil
 }
 
-func validateTemplate(t *corev1.PodTemplateSpec, replicas *int32, path *field.Path) field.ErrorList {
+// validateTemplate checks the template of replicas pods, whose restartPolicy is one of policies.
+func validateTemplate(t *corev1.PodTemplateSpec, replicas *int32, path *field.Path, policies ...corev1.RestartPolicy) field.ErrorList {
 	errs := metav1validation.ValidateLabels(t.Labels, path.Child("metadata", "labels"))
 	errs = append(errs, apivalidation.ValidateAnnotations(t.Annotations, path.Child("metadata", "annotations"))...)
 	errs = append(errs, validatePodSpec(&t.Spec, wanted(replicas), path.Child("spec"))...)
-	if t.Spec.RestartPolicy != corev1.RestartPolicyAlways {
-		errs = append(errs, field.NotSupported(path.Child("spec", "restartPolicy"), t.Spec.RestartPolicy, []corev1.RestartPolicy{corev1.RestartPolicyAlways}))
+	if !slices.Contains(policies, t.Spec.RestartPolicy) {
+		errs = append(errs, field.NotSupported(path.Child("spec", "restartPolicy"), t.Spec.RestartPolicy, policies))
 	}
 	return errs
 }

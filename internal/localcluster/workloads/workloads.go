@@ -1,5 +1,5 @@
 // Package workloads does for the embedded API what kube-controller-manager does on a cluster: Deployments,
-// ReplicaSets, StatefulSets, claims, disruption budgets, namespaces and garbage collection.
+// ReplicaSets, StatefulSets, Jobs, claims, disruption budgets, namespaces and garbage collection.
 //
 // Each controller is the same three steps: look (read the object and what it owns), plan (a pure function, tested by
 // tables), act. It looks in the cache first; when the plan asks for a change it looks again at the API server
@@ -42,6 +42,7 @@ func Setup(mgr ctrl.Manager, o Options) error {
 		{"replicasets", (&replicaSets{base: b}).setup},
 		{"deployments", (&deployments{base: b}).setup},
 		{"statefulsets", (&statefulSets{base: b}).setup},
+		{"jobs", (&jobs{base: b}).setup},
 		{"claims", (&claims{base: b, dir: o.VolumesDir}).setup},
 		{"disruption budgets", (&budgets{base: b}).setup},
 		{"namespaces", (&namespaces{base: b}).setup},
