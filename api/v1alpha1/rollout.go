@@ -71,8 +71,8 @@ type RolloutSpec struct {
 	// Whether a change of a ConfigMap or Secret that the pod template refers to is a new version too.
 	WatchConfig bool `json:"watchConfig,omitempty"`
 	// What to do with a release that goes on when the Rollout is deleted or disabled: Keep leaves the workload as it is,
-	// held, with all traffic on the old version; Promote lets the new version roll out; Rollback gives the workload the
-	// template of the old one. Default: Keep.
+	// held, with all traffic on the old version (with partition, on the pods as they are); Promote lets the new version roll
+	// out; Rollback gives the workload the template of the old one. Default: Keep.
 	// +kubebuilder:validation:Enum=Keep;Promote;Rollback
 	DeletionPolicy RolloutDeletionPolicy `json:"deletionPolicy,omitempty"`
 
@@ -112,7 +112,7 @@ type WorkloadReference struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.canary) || !has(self.canary.scaleDownDelay)",fieldPath=".canary",message="scaleDownDelay: only blueGreen keeps the old pods; remove it"
 // +kubebuilder:validation:XValidation:rule="!has(self.partition) || !has(self.partition.scaleDownDelay)",fieldPath=".partition",message="scaleDownDelay: only blueGreen keeps the old pods; remove it"
 // +kubebuilder:validation:XValidation:rule="!has(self.partition) || !has(self.partition.patchPodTemplateMetadata)",fieldPath=".partition",message="patchPodTemplateMetadata: pods that are replaced in place are those of the workload; remove it"
-// +kubebuilder:validation:XValidation:rule="!has(self.partition) || !has(self.partition.trafficRoutings) || size(self.partition.trafficRoutings) == 0",fieldPath=".partition",message="trafficRoutings: not served yet with partition, where traffic follows the pods; remove it, or write canary"
+// +kubebuilder:validation:XValidation:rule="!has(self.partition) || !has(self.partition.trafficRoutings) || size(self.partition.trafficRoutings) == 0 || !self.partition.steps.exists(s, has(s.replicas) && s.replicas == '100%' && !(has(s.traffic) && s.traffic == '100%'))",fieldPath=".partition",message="steps: no old pod is left at replicas 100%, so the new version must get all traffic; write traffic: 100% too, or fewer replicas"
 // +kubebuilder:validation:XValidation:rule="!has(self.blueGreen) || !self.blueGreen.steps.exists(s, has(s.replicas))",fieldPath=".blueGreen",message="steps: the second set is always full; remove replicas"
 // +kubebuilder:validation:XValidation:rule="!has(self.blueGreen) || (has(self.blueGreen.trafficRoutings) && size(self.blueGreen.trafficRoutings) > 0)",fieldPath=".blueGreen",message="trafficRoutings: expected what to switch"
 type RolloutStrategy struct {
@@ -132,8 +132,7 @@ type StrategySpec struct {
 	// +kubebuilder:validation:MaxItems=50
 	// +listType=atomic
 	Steps []RolloutStep `json:"steps"`
-	// What routes traffic to the workload, up to 8. Without it, traffic follows the number of pods; with partition it
-	// always does.
+	// What routes traffic to the workload, up to 8. Without it, traffic follows the number of pods.
 	// +kubebuilder:validation:MaxItems=8
 	// +listType=atomic
 	TrafficRoutings []TrafficRouting `json:"trafficRoutings,omitempty"`

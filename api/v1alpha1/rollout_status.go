@@ -27,6 +27,8 @@ type RolloutStatus struct {
 	PendingRevision string `json:"pendingRevision,omitempty"`
 	// Value of the label that tells the stable pods apart.
 	StablePodHash string `json:"stablePodHash,omitempty"`
+	// Value of the label that tells the new pods apart where they are replaced in place.
+	CanaryPodHash string `json:"canaryPodHash,omitempty"`
 
 	// The step that it is at, from 1; 0 without a release.
 	CurrentStep int32 `json:"currentStep,omitempty"`

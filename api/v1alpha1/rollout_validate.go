@@ -101,7 +101,12 @@ func (s *RolloutSpec) validateStrategy(path *field.Path) field.ErrorList {
 		errs = append(errs, field.Forbidden(at.Child("patchPodTemplateMetadata"), "pods that are replaced in place are those of the workload; remove it"))
 	}
 	if c.Partition != nil && len(use.TrafficRoutings) > 0 {
-		errs = append(errs, field.Forbidden(at.Child("trafficRoutings"), "not served yet with partition, where traffic follows the pods; remove it, or write canary"))
+		for i, step := range use.Steps {
+			if n := step.Replicas; n != nil && n.Type == intstr.String && n.StrVal == "100%" && (step.Traffic == nil || *step.Traffic != "100%") {
+				errs = append(errs, field.Forbidden(at.Child("steps").Index(i).Child("replicas"),
+					"no old pod is left at 100%, so the new version must get all traffic; write traffic: 100% too, or fewer replicas"))
+			}
+		}
 	}
 	if c.BlueGreen != nil {
 		for i, step := range use.Steps {

@@ -27,8 +27,8 @@ type rolloutJob struct {
 	out   map[string]any
 	lines []Line
 	steps []any
-	// style is canary, blueGreen or partition; styleWhy is to be said about it.
-	style, styleWhy string
+	// style is canary, blueGreen or partition.
+	style string
 	// routed tells whether the result has trafficRoutings; where not, unrouted says why.
 	routed   bool
 	unrouted string
@@ -96,14 +96,8 @@ func (k *rolloutJob) look(object map[string]any) error {
 	switch {
 	case blueGreen != nil:
 		k.style = "blueGreen"
-	case kind != "Deployment":
-		k.style = "partition"
-		k.routed, k.unrouted = false, "pods are replaced in place, and traffic follows them"
-	case extra:
+	case kind == "Deployment" && extra:
 		k.style = "canary"
-	case k.routed:
-		k.style = "canary"
-		k.styleWhy = "an extra Deployment takes the new version, for traffic is not routed yet where pods are replaced in place"
 	default:
 		k.style = "partition"
 	}
@@ -195,6 +189,16 @@ func (k *rolloutJob) ends(i int) bool {
 		return false
 	}
 	s, _ := k.steps[i].(map[string]any)
+	return k.bringsAll(s)
+}
+
+// leavesNone tells whether a step leaves no old pod to which any traffic could go.
+func (k *rolloutJob) leavesNone(step map[string]any) bool {
+	return k.style == "partition" && k.routed && k.bringsAll(step)
+}
+
+// bringsAll tells whether all pods are new at a step.
+func (k *rolloutJob) bringsAll(s map[string]any) bool {
 	if k.alpha && s["replicas"] == nil {
 		weight, _ := whole(s["weight"])
 		return weight == 100

@@ -14,6 +14,7 @@ var rolloutRules map[string]rolloutRule
 const (
 	noTrafficRouting = "objects TrafficRouting are not served; write trafficRoutings in the strategy"
 	noPauseAtEnd     = "Kruise does not pause at a last step of all pods"
+	noPodLeft        = "all pods are new then, so the new version gets all traffic"
 )
 
 func init() { // visit looks at the rules, which visit
@@ -54,7 +55,7 @@ func init() { // visit looks at the rules, which visit
 		"STRATEGY.steps[].replicas":              rolloutReplicas,
 		"STRATEGY.steps[].traffic":               rolloutTraffic,
 		"STRATEGY.steps[].weight":                rolloutTraffic,
-		"STRATEGY.steps[].matches":               rolloutRouted,
+		"STRATEGY.steps[].matches":               rolloutMatches,
 		"STRATEGY.steps[].requestHeaderModifier": rolloutRouted,
 		"STRATEGY.steps[].pause":                 rolloutPause,
 		"STRATEGY.steps[].pause.duration":        rolloutPauseDuration,
@@ -126,7 +127,7 @@ func rolloutAnnotations(k *rolloutJob, path, to string, v any) outcome {
 		at := path + "[" + name + "]"
 		switch {
 		case name == kruiseGroup+"/rolling-style" && k.alpha:
-			k.tell(at, m[name], []string{"spec.strategy." + k.style}, k.styleWhy)
+			k.tell(at, m[name], []string{"spec.strategy." + k.style}, "")
 		case name == kruiseGroup+"/trafficrouting":
 			k.tell(at, m[name], nil, noTrafficRouting)
 		case name == kruiseGroup+"/rollback-in-batch":
@@ -148,7 +149,7 @@ func rolloutAnnotations(k *rolloutJob, path, to string, v any) outcome {
 
 // rolloutStyle tells which strategy it has become; look has chosen it.
 func rolloutStyle(k *rolloutJob, _, _ string, v any) outcome {
-	why := k.styleWhy
+	why := ""
 	if v == true && k.style == "partition" {
 		why = "only of a Deployment there can be an extra one"
 	}
@@ -167,7 +168,21 @@ func rolloutReplicas(k *rolloutJob, path, to string, v any) outcome {
 	if k.style == "blueGreen" {
 		return outcome{why: "the second set is always full"}
 	}
-	return copied(k, path, to, v)
+	o := copied(k, path, to, v)
+	if step := k.step(path); k.leavesNone(step) && empty(step["traffic"]) && empty(step["weight"]) {
+		traffic := strings.TrimSuffix(to, "replicas") + "traffic"
+		put(k.out, traffic, "100%")
+		o.to, o.why = append(o.to, traffic), noPodLeft
+	}
+	return o
+}
+
+// rolloutMatches copies the requests that go to the new version.
+func rolloutMatches(k *rolloutJob, path, to string, v any) outcome {
+	if k.leavesNone(k.step(path)) && !empty(v) {
+		return outcome{why: noPodLeft}
+	}
+	return rolloutRouted(k, path, to, v)
 }
 
 // rolloutTraffic copies the share of a step: the text traffic, or the number weight of v1alpha1, which says how many pods
@@ -183,7 +198,13 @@ func rolloutTraffic(k *rolloutJob, path, to string, v any) outcome {
 	at := to[:strings.LastIndexByte(to, '.')]
 	step := k.step(path)
 	var o outcome
-	if !empty(step["matches"]) {
+	if k.leavesNone(step) {
+		if share != "100%" {
+			o.why = noPodLeft
+		}
+		put(k.out, at+".traffic", "100%")
+		o.to = []string{at + ".traffic"}
+	} else if !empty(step["matches"]) {
 		o.why = "matches say which requests go to the new version, and Kruise looks at them alone"
 	} else if !k.routed {
 		o.why = k.unrouted

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"net/http/cookiejar"
@@ -27,15 +28,21 @@ import (
 
 // person visits with a cookie jar, as a browser does; without one, nil, every request is that of a stranger.
 type person struct {
-	url string
-	jar http.CookieJar
+	url    string
+	jar    http.CookieJar
+	header http.Header
 }
 
 // visit is the version that answers.
 func (p *person) visit(h *http.Client) (string, error) {
 	client := *h
 	client.Jar = p.jar
-	resp, err := client.Get(p.url)
+	req, err := http.NewRequest(http.MethodGet, p.url, nil)
+	if err != nil {
+		return "", err
+	}
+	maps.Copy(req.Header, p.header)
+	resp, err := client.Do(req)
 	if err != nil {
 		return "", err
 	}
@@ -54,17 +61,7 @@ func TestSessionAffinity(t *testing.T) {
 	d := deployment("web", 2)
 	c.create(d)
 	c.create(service("web", "web"))
-	gateway, route := &gatewayv1.Gateway{}, &gatewayv1.HTTPRoute{}
-	for text, object := range map[string]any{
-		`{metadata: {name: web}, spec: {gatewayClassName: redstart, listeners: [{name: http, port: 8000, protocol: HTTP}]}}`:                    gateway,
-		`{metadata: {name: web}, spec: {parentRefs: [{name: web}], rules: [{timeouts: {request: 20s}, backendRefs: [{name: web, port: 80}]}]}}`: route,
-	} {
-		if err := yaml.UnmarshalStrict([]byte(text), object); err != nil {
-			t.Fatal(err)
-		}
-	}
-	c.create(gateway)
-	c.create(route)
+	c.gateway("web")
 	c.rollout("web", `
 workloadRef: {apiVersion: apps/v1, kind: Deployment, name: web}
 strategy:
@@ -72,29 +69,17 @@ strategy:
     steps: [{traffic: 50%, pause: {}}]
     trafficRoutings: [{service: web, gracePeriodSeconds: 1, gateway: {httpRouteName: web}, sessionAffinity: {cookieName: web-version, maxAge: 1h}}]`)
 	c.healthy("web", 1)
-	before := c.routeSpec()
+	before := c.routeSpec("web")
 	h := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
 	defer h.CloseIdleConnections()
-	stranger := &person{}
-	c.eventually("an answer of the gateway", func() error {
-		svc := &corev1.Service{}
-		if err := c.get(gateways.ServiceName("web"), svc); err != nil {
-			return err
-		}
-		if svc.Spec.ClusterIP == "" {
-			return fmt.Errorf("no address")
-		}
-		stranger.url = "http://" + svc.Spec.ClusterIP + ":8000/"
-		_, err := stranger.visit(h)
-		return err
-	})
+	stranger := c.stranger("web", h)
 	var people []*person
 	for range 20 {
 		jar, err := cookiejar.New(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		people = append(people, &person{stranger.url, jar})
+		people = append(people, &person{url: stranger.url, jar: jar})
 	}
 	// see makes every person visit often, and tells how many of them see each version; nobody may see two.
 	see := func(when string) map[string]int {
@@ -155,7 +140,7 @@ strategy:
 	if seen := see("after the abort"); seen["v1"] != len(people) {
 		t.Errorf("after the abort: %v, want v1 for everybody", seen)
 	}
-	if after := c.routeSpec(); after != before {
+	if after := c.routeSpec("web"); after != before {
 		t.Errorf("after the abort the route is\n%s\nwant\n%s", after, before)
 	}
 	c.command("web", "retry")
@@ -169,7 +154,7 @@ strategy:
 		t.Errorf("after the release: %v, want v2 for everybody", seen)
 	}
 	stop()
-	if after := c.routeSpec(); after != before {
+	if after := c.routeSpec("web"); after != before {
 		t.Errorf("after the release the route is\n%s\nwant\n%s", after, before)
 	}
 }
@@ -198,10 +183,46 @@ func (c *cluster) comeAndGo(h *http.Client, people []*person) (stop func()) {
 	}
 }
 
-func (c *cluster) routeSpec() string {
+// gateway makes a Gateway, and an HTTPRoute to the Service of the same name.
+func (c *cluster) gateway(name string) {
+	c.Helper()
+	gateway, route := &gatewayv1.Gateway{}, &gatewayv1.HTTPRoute{}
+	gateway.Name, route.Name = name, name
+	for text, spec := range map[string]any{
+		`{gatewayClassName: redstart, listeners: [{name: http, port: 8000, protocol: HTTP}]}`:                                           &gateway.Spec,
+		fmt.Sprintf(`{parentRefs: [{name: %[1]s}], rules: [{timeouts: {request: 20s}, backendRefs: [{name: %[1]s, port: 80}]}]}`, name): &route.Spec,
+	} {
+		if err := yaml.UnmarshalStrict([]byte(text), spec); err != nil {
+			c.Fatal(err)
+		}
+	}
+	c.create(gateway)
+	c.create(route)
+}
+
+// stranger visits a Gateway without cookies, as soon as that answers.
+func (c *cluster) stranger(name string, h *http.Client) *person {
+	c.Helper()
+	p := &person{}
+	c.eventually("an answer of the gateway "+name, func() error {
+		svc := &corev1.Service{}
+		if err := c.get(gateways.ServiceName(name), svc); err != nil {
+			return err
+		}
+		if svc.Spec.ClusterIP == "" {
+			return fmt.Errorf("no address")
+		}
+		p.url = "http://" + svc.Spec.ClusterIP + ":8000/"
+		_, err := p.visit(h)
+		return err
+	})
+	return p
+}
+
+func (c *cluster) routeSpec(name string) string {
 	c.Helper()
 	route := &gatewayv1.HTTPRoute{}
-	if err := c.get("web", route); err != nil {
+	if err := c.get(name, route); err != nil {
 		c.Fatal(err)
 	}
 	text, err := json.Marshal(map[string]any{"spec": route.Spec, "annotations": route.Annotations})

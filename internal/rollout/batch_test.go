@@ -3,6 +3,7 @@ package rollout
 import (
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	"pgregory.net/rapid"
 
 	"redstart.dev/redstart/internal/rollout/machine"
@@ -51,4 +52,34 @@ func TestBatchBounds(t *testing.T) {
 		}
 		t.Fatalf("it does not come to %d new pods: %d fresh, %d last", target, fresh, last)
 	})
+}
+
+// TestPartitionOfStatefulSet: with routes, a batch leaves the lowest of the pods that are to stay, and is closed when it is complete.
+func TestPartitionOfStatefulSet(t *testing.T) {
+	for _, c := range []struct {
+		about  string
+		size   int32
+		batch  int32
+		behind []int32 // places of the pods that are not of the template
+		ready  int32   // of those that are
+		want   int32
+	}{
+		{"the first batch", 4, 1, []int32{0, 1, 2, 3}, 0, 3},
+		{"its pod is being made", 4, 1, []int32{0, 1, 2}, 0, 3},
+		{"complete", 4, 1, []int32{0, 1, 2}, 1, holdAll},
+		{"an old pod is away", 4, 1, []int32{1, 2}, 1, 3},
+		{"back, from two new pods of four", 4, 3, []int32{2, 3}, 2, 3},
+		{"back, from the only new pod: it is the last", 4, 3, []int32{3}, 3, holdAll},
+		{"back, an old pod is not ready", 4, 3, []int32{3}, 2, 4},
+	} {
+		s := &appsv1.StatefulSet{Spec: appsv1.StatefulSetSpec{Replicas: &c.size}}
+		w := &statefulSet{s: s, behind: c.behind}
+		seen := machine.Workload{Settled: true, Size: c.size, Updated: machine.Pods{Ready: c.ready}, Total: c.ready + int32(len(c.behind))}
+		if got := w.partition(machine.Desired{Hold: machine.Batch, Batch: c.batch, CanaryService: true}, seen); got != c.want {
+			t.Errorf("%s: partition %d, want %d", c.about, got, c.want)
+		}
+		if got := w.partition(machine.Desired{Hold: machine.Batch, Batch: c.batch}, seen); got != c.size-c.batch {
+			t.Errorf("%s, without routes: partition %d, want %d", c.about, got, c.size-c.batch)
+		}
+	}
 }

@@ -27,7 +27,7 @@ func (w *daemonSet) selector() *metav1.LabelSelector   { return w.s.Spec.Selecto
 func (w *daemonSet) size() int32                       { return w.s.Status.DesiredNumberScheduled }
 func (w *daemonSet) heldByUser() bool                  { return false }
 
-func (w *daemonSet) observe(ctx context.Context, live client.Reader, revisionOf func(*corev1.PodTemplateSpec) (string, error), stable string, out *machine.Workload) error {
+func (w *daemonSet) observe(ctx context.Context, live client.Reader, _ func(*corev1.PodTemplateSpec) (string, error), st *v1alpha1.RolloutStatus, out *machine.Workload) error {
 	s := w.s
 	out.Settled = s.Status.ObservedGeneration >= s.Generation
 	out.Held = s.Annotations[v1alpha1.AnnotationHeldBy] != "" && s.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType
@@ -36,7 +36,8 @@ func (w *daemonSet) observe(ctx context.Context, live client.Reader, revisionOf 
 		return err
 	}
 	w.newest = &newest
-	return countPods(ctx, live, s, s.Spec.Selector, newest, revisionOf, stable, out)
+	_, err = countPods(ctx, live, s, s.Spec.Selector, newest, st, out)
+	return err
 }
 
 // newestRevision is the label of pods of the present template: the highest of the ControllerRevisions of the DaemonSet.

@@ -57,7 +57,7 @@ func TestDaemonSet(t *testing.T) {
 		t.Helper()
 		w := workloadOf(ds)
 		out := machine.Workload{Template: "v2", Size: w.size()}
-		if err := w.observe(t.Context(), c, revisionOf, "v1", &out); err != nil {
+		if err := w.observe(t.Context(), c, revisionOf, &v1alpha1.RolloutStatus{StableRevision: "v1"}, &out); err != nil {
 			t.Fatal(err)
 		}
 		return w, out

@@ -23,6 +23,8 @@ type deployment struct {
 	d *appsv1.Deployment
 	// last and next are the sizes that are wanted of the sets of other templates, and of that of its template.
 	last, next machine.Pods
+	// counted tells that the Deployment may count pods of its template as available: those that a batch did not make.
+	counted bool
 }
 
 // never is a time in seconds that does not pass. progressDeadlineSeconds must be longer.
@@ -34,7 +36,7 @@ func (w *deployment) selector() *metav1.LabelSelector   { return w.d.Spec.Select
 func (w *deployment) size() int32                       { return ptr.Deref(w.d.Spec.Replicas, 1) }
 func (w *deployment) heldByUser() bool                  { return w.d.Spec.Paused }
 
-func (w *deployment) observe(ctx context.Context, live client.Reader, revisionOf func(*corev1.PodTemplateSpec) (string, error), stable string, out *machine.Workload) error {
+func (w *deployment) observe(ctx context.Context, live client.Reader, revisionOf func(*corev1.PodTemplateSpec) (string, error), st *v1alpha1.RolloutStatus, out *machine.Workload) error {
 	d := w.d
 	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
 	if err != nil {
@@ -68,11 +70,13 @@ func (w *deployment) observe(ctx context.Context, live client.Reader, revisionOf
 		}
 		if revision == out.Template {
 			w.next.Pods, w.next.Ready = w.next.Pods+want, w.next.Ready+min(rs.Status.ReadyReplicas, want)
+			w.counted = w.counted || want > 0 && (rs.Spec.MinReadySeconds != never || rs.Status.AvailableReplicas > 0)
 		} else {
 			w.last.Pods, w.last.Ready = w.last.Pods+want, w.last.Ready+min(rs.Status.ReadyReplicas, want)
 		}
 	}
-	out.Stable, out.Updated = counts[stable], counts[out.Template]
+	out.Stable, out.Updated, out.Canary = counts[st.StableRevision], counts[out.Template], counts[st.CanaryRevision]
+	out.UpdatedHash = hashes[out.Template]
 	for revision, n := range counts {
 		if n.Pods == out.Total && hashes[revision] != "" && (out.Total > 0 || revision == out.Template) {
 			out.Serving, out.ServingHash = revision, hashes[revision]
@@ -115,7 +119,8 @@ func (w *deployment) set(d machine.Desired, seen machine.Workload) error {
 	return nil
 }
 
-// setBatch lets n pods become new. Once they are, the Deployment is paused, so that a still newer template is held too.
+// setBatch lets n pods become new. Once they are, the Deployment is paused, so that a still newer template is held too; and it stays
+// paused until none of the pods of its template counts as available, or it would take old ones for superfluous too early.
 func (w *deployment) setBatch(n int32, seen machine.Workload) error {
 	s := &w.d.Spec
 	var was heldDeployment
@@ -128,7 +133,7 @@ func (w *deployment) setBatch(n int32, seen machine.Workload) error {
 	size := w.size()
 	n = max(min(n, size), min(w.next.Pods, size))
 	s.MinReadySeconds, s.ProgressDeadlineSeconds = never, ptr.To(int32(math.MaxInt32))
-	s.Paused = w.next.Pods >= n && w.next.Ready >= n && w.last.Pods <= size-n && seen.Settled
+	s.Paused = w.counted || w.next.Pods >= n && w.next.Ready >= n && w.last.Pods <= size-n && seen.Settled
 	surge, unavailable := chunks(was.Strategy, size)
 	surge, unavailable = batchBounds(size, n, w.next, w.last, surge, unavailable)
 	s.Strategy = appsv1.DeploymentStrategy{

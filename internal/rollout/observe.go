@@ -90,7 +90,7 @@ func (r *reconciler) observeWorkload(ctx context.Context, ro *v1alpha1.Rollout, 
 	if c := w.template().Spec.Containers; len(c) > 0 {
 		out.Image = c[0].Image
 	}
-	return w, w.observe(ctx, r.live, kept.revisionOf, ro.Status.StableRevision, out)
+	return w, w.observe(ctx, r.live, kept.revisionOf, &ro.Status, out)
 }
 
 // taken is why a workload is not ours to hold; empty if it is.

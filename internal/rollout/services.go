@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -16,8 +17,16 @@ import (
 	"redstart.dev/redstart/internal/rollout/machine"
 )
 
+// notYet stands for the label of pods that the cluster has not given one yet: it selects none.
+const notYet = "none"
+
 // pinLabel is what a Service selects besides, so that it selects the pods of one version alone.
-const pinLabel = appsv1.DefaultDeploymentUniqueLabelKey
+func pinLabel(ro *v1alpha1.Rollout) string {
+	if ro.Spec.WorkloadRef.Kind == "Deployment" {
+		return appsv1.DefaultDeploymentUniqueLabelKey
+	}
+	return appsv1.ControllerRevisionHashLabelKey
+}
 
 // applyServices pins the Services of the workload to the stable version, and makes those of the new one; or undoes both.
 // The decision that ends a release forgets its routings, of which o still knows.
@@ -51,14 +60,15 @@ func (r *reconciler) applyServices(ctx context.Context, ro *v1alpha1.Rollout, o 
 // pin makes a Service select the pods of the stable version alone, or all again.
 func (r *reconciler) pin(ctx context.Context, ro *v1alpha1.Rollout, svc *corev1.Service, pinned bool) error {
 	ours := svc.Annotations[v1alpha1.AnnotationHeldBy] == ro.Name
-	is, selected := svc.Spec.Selector[pinLabel]
+	label := pinLabel(ro)
+	is, selected := svc.Spec.Selector[label]
 	if pinned && len(svc.Spec.Selector) == 0 {
 		return blockedError{v1alpha1.ReasonRouteFailed, fmt.Sprintf("Service %s has no selector; name a Service that selects the pods of the workload", svc.Name)}
 	}
 	var hash, holder any
 	switch {
 	case pinned && selected && !ours:
-		return blockedError{v1alpha1.ReasonRouteFailed, fmt.Sprintf("Service %s selects %s already; remove it from the selector", svc.Name, pinLabel)}
+		return blockedError{v1alpha1.ReasonRouteFailed, fmt.Sprintf("Service %s selects %s already; remove it from the selector", svc.Name, label)}
 	case pinned && (!ours || is != ro.Status.StablePodHash):
 		hash, holder = ro.Status.StablePodHash, ro.Name
 	case pinned || !ours:
@@ -66,7 +76,7 @@ func (r *reconciler) pin(ctx context.Context, ro *v1alpha1.Rollout, svc *corev1.
 	}
 	patch, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{"annotations": map[string]any{v1alpha1.AnnotationHeldBy: holder}, "resourceVersion": svc.ResourceVersion},
-		"spec":     map[string]any{"selector": map[string]any{pinLabel: hash}},
+		"spec":     map[string]any{"selector": map[string]any{label: hash}},
 	})
 	if err != nil {
 		return fmt.Errorf("encode a patch: %w", err)
@@ -97,6 +107,14 @@ func (r *reconciler) applyCanaryService(ctx context.Context, ro *v1alpha1.Rollou
 		}
 		return nil
 	case err == nil:
+		want := canaryService(ro, stable).Spec.Selector
+		if maps.Equal(want, have.Spec.Selector) {
+			return nil
+		}
+		have.Spec.Selector = want
+		if err := r.client.Update(ctx, have, client.FieldOwner(name)); err != nil {
+			return fmt.Errorf("change the selector of Service %s: %w", key.Name, err)
+		}
 		return nil
 	}
 	if err := r.client.Create(ctx, canaryService(ro, stable), client.FieldOwner(name)); err != nil {
@@ -105,11 +123,16 @@ func (r *reconciler) applyCanaryService(ctx context.Context, ro *v1alpha1.Rollou
 	return nil
 }
 
-// canaryService is the Service of the new version: that of the workload, for the pods of the second one.
+// canaryService is the Service of the new version: that of the workload, for the pods of the second one, or for those that
+// were replaced in place.
 func canaryService(ro *v1alpha1.Rollout, stable *corev1.Service) *corev1.Service {
 	selector := maps.Clone(stable.Spec.Selector)
-	delete(selector, pinLabel)
-	maps.Copy(selector, extraLabels(ro))
+	delete(selector, pinLabel(ro))
+	if ro.Status.Strategy == v1alpha1.StrategyPartition {
+		selector[pinLabel(ro)] = cmp.Or(ro.Status.CanaryPodHash, notYet)
+	} else {
+		maps.Copy(selector, extraLabels(ro))
+	}
 	s := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: v1alpha1.CanaryName(stable.Name), Namespace: stable.Namespace, OwnerReferences: ownedBy(ro),

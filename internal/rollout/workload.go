@@ -23,8 +23,8 @@ type workload interface {
 	size() int32
 	// heldByUser tells whether somebody other than a Rollout holds it.
 	heldByUser() bool
-	// observe counts its pods.
-	observe(ctx context.Context, live client.Reader, revisionOf func(*corev1.PodTemplateSpec) (string, error), stable string, out *machine.Workload) error
+	// observe counts its pods, by the versions of which st speaks.
+	observe(ctx context.Context, live client.Reader, revisionOf func(*corev1.PodTemplateSpec) (string, error), st *v1alpha1.RolloutStatus, out *machine.Workload) error
 	// set changes its fields to what is wanted of it; it is pure.
 	set(d machine.Desired, seen machine.Workload) error
 	// surplus are pods to delete, so that they come back with the new template; for kinds that do not by themselves.
@@ -34,7 +34,7 @@ type workload interface {
 func workloadOf(o client.Object) workload {
 	switch o := o.(type) {
 	case *appsv1.StatefulSet:
-		return &statefulSet{o}
+		return &statefulSet{s: o}
 	case *appsv1.DaemonSet:
 		return &daemonSet{o, nil}
 	case *appsv1.Deployment:

@@ -25,7 +25,7 @@ func DrawRollout(w io.Writer, r *v1alpha1.Rollout) error {
 		lines = append(lines, "new      "+st.CanaryRevision+"  "+dots(*st.Canary))
 	}
 	if _, use := r.Spec.Strategy.Use(); use != nil && st.CurrentStep > 0 {
-		lines = append(lines, "steps    "+steps(use.Steps, st.CurrentStep, st.Phase == v1alpha1.RolloutPromoting))
+		lines = append(lines, "steps    "+steps(use.Steps, st.Strategy == v1alpha1.StrategyPartition, st.CurrentStep, st.Phase == v1alpha1.RolloutPromoting))
 	}
 	for _, a := range st.Analysis {
 		lines = append(lines, check(&a))
@@ -81,7 +81,7 @@ func dots(v v1alpha1.VersionStatus) string {
 		strings.Repeat("·", int(max(0, v.Wanted-max(v.Pods, v.Ready)))) + "  " + text
 }
 
-func steps(all []v1alpha1.RolloutStep, current int32, promoting bool) string {
+func steps(all []v1alpha1.RolloutStep, inPlace bool, current int32, promoting bool) string {
 	var out []string
 	for i, s := range all {
 		mark := " "
@@ -91,13 +91,13 @@ func steps(all []v1alpha1.RolloutStep, current int32, promoting bool) string {
 		case n == current:
 			mark = "▶"
 		}
-		out = append(out, fmt.Sprintf("%s%d %s", mark, i+1, what(s)))
+		out = append(out, fmt.Sprintf("%s%d %s", mark, i+1, what(s, inPlace)))
 	}
 	return strings.Join(out, "  ")
 }
 
-// what a step is about, in a few words.
-func what(s v1alpha1.RolloutStep) string {
+// what a step is about, in a few words. Pods that are replaced in place matter beside the traffic: the old ones become fewer.
+func what(s v1alpha1.RolloutStep, inPlace bool) string {
 	var words []string
 	if s.Name != "" {
 		words = append(words, s.Name)
@@ -108,7 +108,7 @@ func what(s v1alpha1.RolloutStep) string {
 	if len(s.Matches) > 0 {
 		words = append(words, "matches")
 	}
-	if s.Replicas != nil && s.Traffic == nil {
+	if s.Replicas != nil && (s.Traffic == nil || inPlace) {
 		words = append(words, s.Replicas.String()+" pods")
 	}
 	if len(words) == 0 {

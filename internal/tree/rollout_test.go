@@ -47,6 +47,17 @@ func TestDrawRollout(t *testing.T) {
 	if diff := cmp.Diff(want, draw()); diff != "" {
 		t.Error(diff)
 	}
+	// In place, a step says how many pods it replaces, and the old ones become fewer.
+	r.Spec.Strategy = v1alpha1.RolloutStrategy{Partition: &v1alpha1.StrategySpec{Steps: []v1alpha1.RolloutStep{{Traffic: ptr.To("20%"), Replicas: ptr.To(intstr.FromInt32(1))}}}}
+	r.Status = v1alpha1.RolloutStatus{
+		Strategy: "partition", Phase: v1alpha1.RolloutPaused, Progress: "1/1", Message: "step 1 waits for an approval", CurrentStep: 1,
+		StableRevision: "aaa", CanaryRevision: "bbb", Traffic: "20%", Route: &v1alpha1.RouteStatus{Weight: 20},
+		Stable: &v1alpha1.VersionStatus{Wanted: 3, Pods: 3, Ready: 3}, Canary: &v1alpha1.VersionStatus{Wanted: 1, Pods: 1, Ready: 1},
+	}
+	if diff := cmp.Diff("Rollout frontend  partition  Paused 1/1  step 1 waits for an approval\n├─ traffic  ████░░░░░░░░░░░░░░░░ 20% to the new version\n"+
+		"├─ stable   aaa  ●●●  3/3 ready\n├─ new      bbb  ●  1/1 ready\n└─ steps    ▶1 20% 1 pods\n", draw()); diff != "" {
+		t.Error(diff)
+	}
 	// At rest there is no more to say than what serves.
 	r.Status = v1alpha1.RolloutStatus{
 		Strategy: "canary", Phase: v1alpha1.RolloutHealthy, Message: "revision aaa serves", StableRevision: "aaa",

@@ -81,6 +81,64 @@ func TestCanary(t *testing.T) {
 	stop()
 }
 
+// TestPartitionTraffic releases the guestbook in place: pods are replaced one by one, and the route says what share of the visitors
+// gets the new ones. A Job judges the first step. None of the visitors' requests may fail.
+func TestPartitionTraffic(t *testing.T) {
+	onlyEmbedded(t)
+	r := startCanary(t)
+	r.strategy(`
+partition:
+  steps:
+    - traffic: 20%
+      pause: {}
+      analysis:
+        - name: smoke
+          job: {timeout: 1m, spec: {backoffLimit: 0, template: {spec: {containers: [{name: smoke, image: none, command: [sh, -c, "echo looked at it"]}]}}}}
+    - matches: [{headers: [{name: x-tester, value: "yes"}]}]
+      pause: {}
+    - {traffic: 50%, replicas: 2, pause: {}}
+    - {traffic: 100%, replicas: 100%, pause: {}}
+  trafficRoutings: [{service: frontend, gracePeriodSeconds: 1, gateway: {httpRouteName: frontend}}]`)
+	stop := r.visit()
+	r.page("release")
+	r.waitStep(1)
+	r.share(2000, "v2", 20)
+	if out := r.run("redstart rollout status frontend"); !strings.Contains(out, "20% to the new version") || !strings.Contains(out, "●●  2/2 ready") || !strings.Contains(out, "●  1/1 ready") {
+		t.Errorf("the picture of step 1 is\n%s", out)
+	}
+	if out := r.run("redstart get jobs"); !strings.Contains(out, "Complete") || !strings.Contains(out, "1/1") {
+		t.Errorf("the Jobs are\n%s", out)
+	}
+	if out := r.run("redstart logs job/$(redstart get jobs -o name | cut -d/ -f2)"); out != "looked at it\n" {
+		t.Errorf("the log of the Job is %q", out)
+	}
+	r.run("redstart rollout approve frontend")
+	r.waitStep(2)
+	r.share(2000, "v2", 0)
+	r.share(2000, "v2", 100, "X-Tester=yes")
+	r.run("redstart rollout approve frontend")
+	r.waitStep(3)
+	r.share(2000, "v2", 50)
+	r.page("abort")
+	r.wait("v1 is back", func(st *v1alpha1.RolloutStatus) bool {
+		return st.Phase == v1alpha1.RolloutHealthy && st.History[0].Outcome == v1alpha1.ReleaseAborted
+	})
+	r.none("v2")
+
+	// The Deployment was given v1 again, so asking for v2 once more is asking for what was given up.
+	r.page("release")
+	r.waitPhase(v1alpha1.RolloutAborted)
+	r.page("retry")
+	r.waitStep(1)
+	r.page("everybody")
+	r.waitStep(4)
+	r.share(2000, "v2", 100)
+	r.page("done")
+	r.waitPhase(v1alpha1.RolloutHealthy)
+	r.all("v2")
+	stop()
+}
+
 // judgedByTheGateway releases a good version and one that takes no more than one message: the numbers of the gateway let the
 // first one pass and stop the second. Nobody approves anything, and there is no Prometheus.
 func (r *canary) judgedByTheGateway() {

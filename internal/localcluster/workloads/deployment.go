@@ -127,6 +127,11 @@ func (r *deployments) step(ctx context.Context, d *appsv1.Deployment, sets []*ap
 	}
 	want := int(ptr.Deref(d.Spec.Replicas, 1))
 	current, old := splitSets(d, sets)
+	if current != nil {
+		if err := r.annotate(ctx, d, current, old); err != nil {
+			return sets, err
+		}
+	}
 	if d.Spec.Paused || sizeChanged(sets, want) {
 		ordered := old
 		if current != nil {
@@ -139,9 +144,9 @@ func (r *deployments) step(ctx context.Context, d *appsv1.Deployment, sets []*ap
 			return sets, err
 		}
 		sets = append(sets, current)
-	}
-	if err := r.annotate(ctx, d, current, old); err != nil {
-		return sets, err
+		if err := r.annotate(ctx, d, current, old); err != nil {
+			return sets, err
+		}
 	}
 	var plan []scaling
 	if d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {

@@ -45,11 +45,14 @@ type Workload struct {
 	Size int32
 	// Template is the revision that it asks for, Image that of its first container.
 	Template, Image string
-	// Stable are its pods of Status.StableRevision, Updated those of Template; Total are all.
-	Stable, Updated Pods
-	Total           int32
+	// Stable are its pods of Status.StableRevision, Updated those of Template, Canary those of Status.CanaryRevision; Total
+	// are all.
+	Stable, Updated, Canary Pods
+	Total                   int32
 	// Serving is the revision that all its pods are of, empty while they differ; ServingHash the label value that selects them.
 	Serving, ServingHash string
+	// UpdatedHash is the label value that selects the pods of Template; empty until the cluster has given it one.
+	UpdatedHash string
 	// Problem is what keeps a pod from becoming ready, if that is known.
 	Problem string
 }
@@ -147,6 +150,7 @@ func Next(o Observation) Decision {
 		m.strategy = m.st.Strategy // a release ends as it began
 	}
 	m.st.ObservedGeneration = o.Generation
+	m.learn()
 	m.command()
 	m.move()
 	m.st.Strategy = m.strategy
@@ -179,6 +183,7 @@ func (m *machine) releasing() bool {
 
 func (m *machine) routed() bool   { return len(m.st.TrafficRoutings) > 0 }
 func (m *machine) inPlace() bool  { return m.strategy == v1alpha1.StrategyPartition }
+func (m *machine) shared() bool   { return m.inPlace() && m.routed() }
 func (m *machine) steps() int32   { return int32(len(m.plan.Steps)) }
 func (m *machine) replaced() bool { return m.Workload.Template == m.st.CanaryRevision }
 

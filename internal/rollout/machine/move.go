@@ -105,7 +105,7 @@ func (m *machine) start(revision string) {
 	m.st.FailureReason, m.st.PauseReason, m.st.Analysis = "", "", nil
 	m.st.StepsHash = m.StepsHash
 	m.st.TrafficRoutings = slices.Clone(m.plan.TrafficRoutings)
-	m.st.Route = nil
+	m.st.Route, m.st.CanaryPodHash = nil, ""
 	if m.recent(revision) {
 		m.event(false, "Returning", "revision "+revision+" was released lately: its steps are skipped")
 	} else {
@@ -144,7 +144,7 @@ func (m *machine) superseded() bool {
 	if template == m.st.StableRevision {
 		reason = "the workload asks for the stable version again"
 	}
-	if m.inPlace() && template != m.st.StableRevision {
+	if m.inPlace() && !m.routed() && template != m.st.StableRevision {
 		m.record(m.st.CanaryRevision, v1alpha1.ReleaseSuperseded, reason)
 		m.start(template) // whatever is not of this version is replaced, batch by batch
 		return true
@@ -157,7 +157,7 @@ func (m *machine) superseded() bool {
 func (m *machine) backOut(reason string) {
 	m.st.FailureReason, m.st.PauseReason = reason, ""
 	m.event(true, "RollingBack", "revision "+m.st.CanaryRevision+": "+reason)
-	if m.inPlace() {
+	if m.inPlace() && !m.routed() {
 		m.enter(v1alpha1.RolloutRollingBack, v1alpha1.StepReverting)
 		return
 	}
@@ -185,19 +185,23 @@ func (m *machine) pause(why v1alpha1.PauseReason, reason string) {
 
 // rollBack is the way back: traffic to the stable version first, and only then the pods.
 func (m *machine) rollBack() {
+	last := v1alpha1.StepCleaning
+	if m.inPlace() {
+		last = v1alpha1.StepReverting
+	}
 	switch m.st.StepState {
 	case v1alpha1.StepStableFirst:
 		if !m.routed() || m.st.Route == nil || m.st.Route.Restored {
-			m.enter(v1alpha1.RolloutRollingBack, v1alpha1.StepCleaning)
+			m.enter(v1alpha1.RolloutRollingBack, last)
 		} else if m.st.Route.Weight == 0 && m.st.Route.MatchesOfStep == 0 && m.arrived() {
 			m.enter(v1alpha1.RolloutRollingBack, v1alpha1.StepDraining)
 		}
 	case v1alpha1.StepDraining:
 		if m.st.Route.Restored && m.arrived() {
-			m.enter(v1alpha1.RolloutRollingBack, v1alpha1.StepCleaning)
+			m.enter(v1alpha1.RolloutRollingBack, last)
 		}
 	case v1alpha1.StepReverting:
-		if t := m.Workload.Template; m.Workload.Exists && m.Workload.Settled && t != m.st.StableRevision && t != m.st.CanaryRevision {
+		if t := m.Workload.Template; !m.routed() && m.Workload.Exists && m.Workload.Settled && t != m.st.StableRevision && t != m.st.CanaryRevision {
 			m.record(m.st.CanaryRevision, v1alpha1.ReleaseSuperseded, m.st.FailureReason)
 			m.start(t)
 			return
@@ -219,8 +223,9 @@ func (m *machine) returned() {
 	if m.inPlace() && m.Workload.Exists {
 		m.st.StablePodHash = m.Workload.ServingHash
 	}
+	waiting := m.shared() && m.st.PendingRevision != ""
 	m.ended()
-	if template != revision && template != m.st.StableRevision && !m.inPlace() {
+	if waiting || template != revision && template != m.st.StableRevision && !m.inPlace() {
 		m.record(revision, v1alpha1.ReleaseSuperseded, reason)
 		m.st.CanaryRevision = ""
 		m.enter(v1alpha1.RolloutHealthy, "")
@@ -253,7 +258,7 @@ func (m *machine) finished() {
 // ended forgets what belongs to one release.
 func (m *machine) ended() {
 	m.st.CurrentStep, m.st.StartedAt, m.st.Route, m.st.TrafficRoutings = 0, nil, nil, nil
-	m.st.PauseReason, m.st.FailureReason, m.st.StepsHash = "", "", ""
+	m.st.PauseReason, m.st.FailureReason, m.st.StepsHash, m.st.CanaryPodHash = "", "", "", ""
 }
 
 // record adds to the history.
@@ -281,7 +286,7 @@ func (m *machine) missing() {
 		m.rollBack()
 	case m.releasing():
 		m.backOut("the workload is gone")
-		if !m.inPlace() && m.routed() {
+		if m.routed() {
 			m.st.StepState = v1alpha1.StepDraining // there are no stable pods to wait for
 		}
 	default:
@@ -311,11 +316,13 @@ func (m *machine) leave() {
 		m.st.FailureReason = "the Rollout is " + map[bool]string{true: "deleted", false: "disabled"}[m.Deleting]
 		state := v1alpha1.StepStableFirst
 		switch {
+		case !m.Workload.Exists && m.routed():
+			state = v1alpha1.StepDraining
+		case m.shared():
+			state = v1alpha1.StepRestoring
 		case m.inPlace():
 			state = "" // its pods stay as they are, or go on by themselves
 			m.record(m.st.CanaryRevision, v1alpha1.ReleaseAborted, m.st.FailureReason)
-		case !m.Workload.Exists && m.routed():
-			state = v1alpha1.StepDraining
 		}
 		m.enter(phase, state)
 		return
@@ -324,6 +331,10 @@ func (m *machine) leave() {
 		if m.st.Phase != phase {
 			m.enter(phase, "")
 		}
+		return
+	}
+	if m.shared() {
+		m.left(phase)
 		return
 	}
 	switch m.st.StepState {

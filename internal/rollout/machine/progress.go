@@ -79,7 +79,7 @@ func (m *machine) step() {
 	case v1alpha1.StepUpgrading:
 		pods, want := m.newPods(), m.target(m.st.CurrentStep)
 		switch {
-		case pods.Ready >= m.enough(want):
+		case pods.Ready >= m.enough(want) && m.known() && !m.alone():
 			m.enter(v1alpha1.RolloutProgressing, v1alpha1.StepRouting)
 		case m.overdue():
 			m.fail(notReady(fmt.Sprintf("step %d: pods of the new version are not up after %s", m.st.CurrentStep, m.Spec.StepDeadline.Duration), pods, want, m.problem()))
@@ -150,6 +150,9 @@ func (m *machine) newPods() Pods {
 		}
 		return m.Extra.Pods
 	}
+	if m.routed() {
+		return m.Workload.Canary
+	}
 	if !m.replaced() {
 		return Pods{}
 	}
@@ -157,6 +160,9 @@ func (m *machine) newPods() Pods {
 }
 
 func (m *machine) problem() string {
+	if m.alone() {
+		return "the workload has one pod, and partition with trafficRoutings needs one of each version"
+	}
 	if m.inPlace() {
 		return m.Workload.Problem
 	}
@@ -166,7 +172,7 @@ func (m *machine) problem() string {
 // promote puts the new version in the place of the old one. With routes, the extra pods take all traffic while the
 // workload itself is replaced behind them.
 func (m *machine) promote() {
-	if !m.pastReturn() || m.inPlace() {
+	if !m.pastReturn() || m.inPlace() && !m.routed() {
 		if m.superseded() || m.held() && m.st.StepState != v1alpha1.StepReplacing {
 			if m.st.Phase == v1alpha1.RolloutPaused {
 				m.st.Phase = v1alpha1.RolloutPromoting // it goes on from here, not from a step
@@ -181,12 +187,12 @@ func (m *machine) promote() {
 	switch m.st.StepState {
 	case v1alpha1.StepExpanding:
 		switch pods := m.newPods(); {
-		case !m.routed():
+		case !m.routed() || m.alone():
 			next(v1alpha1.StepAnalyzing)
-		case pods.Ready >= m.Workload.Size:
+		case pods.Ready >= m.most() && m.known():
 			next(v1alpha1.StepRouting)
 		case m.overdue():
-			m.fail(notReady(fmt.Sprintf("promotion: pods of the new version are not up after %s", m.Spec.StepDeadline.Duration), pods, m.Workload.Size, m.problem()))
+			m.fail(notReady(fmt.Sprintf("promotion: pods of the new version are not up after %s", m.Spec.StepDeadline.Duration), pods, m.most(), m.problem()))
 		}
 	case v1alpha1.StepRouting:
 		if m.st.Route != nil && m.st.Route.Weight == 100 && m.arrived() {

@@ -97,7 +97,7 @@ func splitWords(s string) []string {
 func drawSpec(t *rapid.T) v1alpha1.RolloutSpec {
 	spec := v1alpha1.RolloutSpec{WorkloadRef: v1alpha1.WorkloadReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "web"}}
 	use := &v1alpha1.StrategySpec{}
-	strategy := rapid.SampledFrom([]string{"canary", "blueGreen", "partition", "unrouted"}).Draw(t, "strategy")
+	strategy := rapid.SampledFrom([]string{"canary", "blueGreen", "partition", "shared", "unrouted"}).Draw(t, "strategy")
 	for range rapid.IntRange(1, 4).Draw(t, "steps") {
 		step := v1alpha1.RolloutStep{Pause: &v1alpha1.RolloutPause{}}
 		percent := fmt.Sprintf("%d%%", rapid.IntRange(1, 100).Draw(t, "percent"))
@@ -109,18 +109,21 @@ func drawSpec(t *rapid.T) v1alpha1.RolloutSpec {
 		default:
 			step.Traffic = &percent
 		}
+		if strategy == "shared" && rapid.Bool().Draw(t, "pods") {
+			step.Replicas = ptr.To(intstr.FromString(fmt.Sprintf("%d%%", rapid.IntRange(1, 99).Draw(t, "of"))))
+		}
 		if rapid.Bool().Draw(t, "timed") {
 			step.Pause.Duration = &metav1.Duration{Duration: time.Minute}
 		}
 		use.Steps = append(use.Steps, step)
 	}
-	if strategy == "canary" || strategy == "blueGreen" {
+	if strategy == "canary" || strategy == "blueGreen" || strategy == "shared" {
 		use.TrafficRoutings = []v1alpha1.TrafficRouting{{
 			Service: "web", GracePeriodSeconds: ptr.To(int32(0)), Gateway: &v1alpha1.GatewayRouting{HTTPRouteName: "web"},
 		}}
 	}
 	switch strategy {
-	case "partition":
+	case "partition", "shared":
 		spec.Strategy.Partition = use
 	case "blueGreen":
 		spec.Strategy.BlueGreen = use
@@ -139,6 +142,9 @@ func always(w *world, d Decision) error {
 	}
 	if !routed {
 		return nil
+	}
+	if st.Strategy == v1alpha1.StrategyPartition {
+		return sharing(w, o, d)
 	}
 	ready, stable := o.Extra.Ready, o.Workload.Stable.Ready
 	if o.Extra.Revision != st.CanaryRevision {
@@ -176,3 +182,50 @@ func always(w *world, d Decision) error {
 
 // pinned tells whether the last decision kept new pods out of the Services.
 func (w *world) pinned() bool { return w.last.Pinned }
+
+// sharing is what must hold where both versions share the pods of the workload.
+func sharing(w *world, o Observation, d Decision) error {
+	x, st, was := d.Desired, d.Status, w.rollout.Status.Route
+	fresh, stable := o.Workload.Canary, o.Workload.Stable
+	if x.Hold == Batch && x.Batch >= w.size {
+		return fmt.Errorf("a batch of all %d pods leaves none for the rest of the traffic", w.size)
+	}
+	if r := x.Route; r != nil && !r.Restored {
+		if (r.Weight > 0 || r.MatchesOfStep > 0) && fresh.Ready == 0 && stable.Ready > 0 && st.Phase != v1alpha1.RolloutDisabled {
+			return fmt.Errorf("%d %% go to a version without a ready pod", r.Weight)
+		}
+		if x.Pinned && r.Weight < 100 && stable.Ready == 0 && fresh.Ready > 0 && was != nil && was.Weight > r.Weight {
+			return fmt.Errorf("traffic goes back to a version without a ready pod")
+		}
+		if x.Pinned && st.Phase == v1alpha1.RolloutRollingBack && was != nil && r.Weight < was.Weight && fresh.Ready > 0 && 100-r.Weight > 100*stable.Ready/max(w.size-1, 1) {
+			return fmt.Errorf("%d %% go back to %d of %d pods", 100-r.Weight, stable.Ready, w.size)
+		}
+		if r.Weight > 0 && st.CanaryPodHash == "" {
+			return fmt.Errorf("%d %% go to pods that no Service selects", r.Weight)
+		}
+	}
+	if stable.Pods == 0 || !w.exists {
+		return nil
+	}
+	letting := st.Phase == v1alpha1.RolloutDisabled || st.Phase == v1alpha1.RolloutTerminating
+	if st.Phase == v1alpha1.RolloutRollingBack && stable.Ready == 0 {
+		return nil
+	}
+	if x.Hold == Batch && !x.Pinned || fresh.Pods > 0 && !x.Pinned && !letting && st.StepState != v1alpha1.StepReplacing && st.Phase != v1alpha1.RolloutHealthy {
+		return fmt.Errorf("the Service of the workload leads to new pods")
+	}
+	if x.Hold == Batch && !w.pinned() && o.Workload.Updated.Pods == 0 {
+		return fmt.Errorf("new pods begin before the Service keeps them out")
+	}
+	if x.Hold != Release {
+		return nil
+	}
+	arrived := was != nil && was.Applied
+	switch {
+	case st.Phase == v1alpha1.RolloutPromoting && st.StepState == v1alpha1.StepReplacing && w.size > 1 && fresh.Ready > 0 && (!arrived || was.Weight < 100):
+		return fmt.Errorf("the last old pod goes while it gets traffic")
+	case st.Phase == v1alpha1.RolloutRollingBack && (!arrived || !was.Restored):
+		return fmt.Errorf("the last new pod goes while it gets traffic")
+	}
+	return nil
+}

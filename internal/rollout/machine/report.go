@@ -24,6 +24,9 @@ func (m *machine) report() {
 			want = m.Extra.Size
 		}
 		m.st.Canary = &v1alpha1.VersionStatus{Wanted: want, Pods: p.Pods, Ready: p.Ready}
+		if m.shared() && m.st.Stable != nil && (m.st.Phase == v1alpha1.RolloutProgressing || m.st.Phase == v1alpha1.RolloutPaused) {
+			m.st.Stable.Wanted = max(0, w.Size-want)
+		}
 	}
 	if m.st.CurrentStep > 0 {
 		m.st.Progress = fmt.Sprintf("%d/%d", min(m.st.CurrentStep, m.steps()), m.steps())
@@ -109,7 +112,7 @@ func (m *machine) doing() string {
 	case v1alpha1.StepUpgrading, v1alpha1.StepExpanding:
 		want := m.target(m.st.CurrentStep)
 		if m.st.StepState == v1alpha1.StepExpanding && m.routed() {
-			want = m.Workload.Size
+			want = m.most()
 		}
 		return notReady("starting pods of the new version", m.newPods(), want, m.problem())
 	case v1alpha1.StepRouting:

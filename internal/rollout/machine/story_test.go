@@ -179,7 +179,7 @@ func (w *world) observe() Observation {
 		StepsHash: stepsHash(&w.rollout.Spec),
 		Workload: Workload{
 			Exists: w.exists, Settled: true, Held: w.held, Size: w.size, Template: w.template, Image: "web:" + w.template,
-			Stable: w.count(st.StableRevision), Updated: w.count(w.template),
+			Stable: w.count(st.StableRevision), Updated: w.count(w.template), Canary: w.count(st.CanaryRevision), UpdatedHash: "hash-" + w.template,
 		},
 	}
 	for _, n := range w.pods {
@@ -315,10 +315,13 @@ func (w *world) apply(x Desired) {
 		case x.Hold == Release, x.Hold == Leave && !w.held && len(w.pods) > 0:
 			w.pods = map[string]int32{w.template: w.size}
 		case x.Hold == Batch:
-			n := max(w.pods[w.template], min(x.Batch, w.size))
-			w.pods = map[string]int32{w.template: n, stable: w.size - n}
+			n, other := max(w.pods[w.template], min(x.Batch, w.size)), stable
 			if stable == w.template {
-				w.pods = map[string]int32{stable: w.size}
+				other = w.rollout.Status.CanaryRevision // on the way back
+			}
+			w.pods = map[string]int32{w.template: n}
+			if n < w.size {
+				w.pods[other] = w.size - n
 			}
 		}
 	}

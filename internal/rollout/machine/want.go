@@ -63,11 +63,9 @@ func (m *machine) wantStep(d *Desired) {
 	}
 	if m.inPlace() {
 		if !preparing && m.replaced() {
-			d.Hold, d.Batch = Batch, m.target(step)
+			m.wantBatch(d, m.target(step))
 		}
-		return
-	}
-	if !preparing {
+	} else if !preparing {
 		n := m.target(step)
 		if m.st.StepState == v1alpha1.StepUpgrading || m.st.StepState == v1alpha1.StepRouting {
 			n = max(n, min(m.Extra.Size, m.Workload.Size)) // pods go only after their traffic has gone
@@ -81,6 +79,9 @@ func (m *machine) wantStep(d *Desired) {
 		return
 	}
 	d.Pinned, d.CanaryService = true, true
+	if m.inPlace() {
+		m.wantPinned(d)
+	}
 	switch m.st.StepState {
 	case v1alpha1.StepPreparing:
 		d.Route = &Route{Weight: m.taken(0)}
@@ -101,6 +102,9 @@ func (m *machine) routeMeanwhile(step int32) *Route {
 	weight := min(is.Weight, max(m.asked(step-1), m.asked(step)))
 	need := min((weight*m.Workload.Size+99)/100, m.target(step), max(1, m.target(step-1)))
 	r.Weight = m.taken(m.bounded(weight, m.enough(need)))
+	if m.inPlace() {
+		r.Weight = max(r.Weight, m.rising(m.asked(step), m.target(step)))
+	}
 	if at := is.MatchesOfStep; at > 0 && at <= step && m.newPods().Ready > 0 {
 		r.MatchesOfStep, r.HeadersOfStep = at, at
 	}
@@ -122,16 +126,27 @@ func (m *machine) asked(step int32) int32 {
 }
 
 func (m *machine) wantPromotion(d *Desired) {
-	if m.inPlace() || !m.routed() {
+	if !m.routed() {
 		m.wantReplacing(d)
 		return
 	}
-	size := m.Workload.Size
-	d.Extra, d.Pinned, d.CanaryService = &size, true, true
-	all := &Route{Weight: m.bounded(100, size)}
+	most := m.most()
+	d.Pinned, d.CanaryService = true, true
+	if !m.inPlace() {
+		d.Extra = &most
+	} else if !m.pastReturn() {
+		m.wantPinned(d)
+		if m.replaced() {
+			m.wantBatch(d, most)
+		}
+	}
+	all := &Route{Weight: m.bounded(100, most)}
 	switch m.st.StepState {
 	case v1alpha1.StepExpanding:
 		d.Route, d.Stages = m.routeOf(m.steps()), []string{StageBackground}
+		if m.inPlace() {
+			d.Route.Weight = max(d.Route.Weight, m.rising(100, most))
+		}
 	case v1alpha1.StepRouting, v1alpha1.StepKeeping:
 		d.Route = all
 	case v1alpha1.StepAnalyzing:
@@ -186,6 +201,14 @@ func (m *machine) wantReplacing(d *Desired) {
 
 // wantReturn is the way back.
 func (m *machine) wantReturn(d *Desired) {
+	if m.shared() {
+		if m.leaving() {
+			m.wantLeft(d)
+		} else {
+			m.wantBack(d)
+		}
+		return
+	}
 	if m.inPlace() {
 		if m.st.StepState == v1alpha1.StepReverting {
 			d.Hold = Release
@@ -249,7 +272,7 @@ func (m *machine) target(step int32) int32 {
 		if s.Replicas == nil && n == 0 {
 			n = 1
 		}
-		most = max(most, min(n, size))
+		most = max(most, min(n, m.most()))
 	}
 	return most
 }
@@ -311,6 +334,9 @@ func (m *machine) routeIsAt(step int32) bool {
 func (m *machine) bounded(weight, need int32) int32 {
 	ready := m.newPods().Ready
 	bears := weight
+	if m.shared() {
+		need = max(1, need) // without room for a new pod there is none that bears anything
+	}
 	if need > 0 {
 		bears = weight * min(ready, need) / need
 	}
@@ -333,8 +359,8 @@ func (m *machine) taken(weight int32) int32 {
 
 // returning is the share of the new version on the way back: what the stable version cannot bear yet.
 func (m *machine) returning(weight int32) int32 {
-	if m.newPods().Ready == 0 && m.Workload.Stable.Ready > 0 {
-		return 0
+	if m.newPods().Ready == 0 && m.Workload.Stable.Ready > 0 || m.alone() {
+		return 0 // of one pod, the Service of the workload leads to it, whatever it is
 	}
 	return min(weight, 100-m.stableBears())
 }
@@ -342,6 +368,9 @@ func (m *machine) returning(weight int32) int32 {
 // stableBears is the share of the traffic that the ready pods of the stable version bear, in percent.
 func (m *machine) stableBears() int32 {
 	need := m.enough(m.Workload.Size)
+	if m.shared() {
+		need = m.enough(max(1, m.most()))
+	}
 	if need <= 0 {
 		return 100
 	}
@@ -369,6 +398,9 @@ func (m *machine) again() time.Duration {
 		switch m.st.StepState {
 		case v1alpha1.StepUpgrading, v1alpha1.StepExpanding:
 			add(m.st.DeadlineFrom, m.Spec.StepDeadline.Duration)
+			if m.shared() && m.since() < m.grace() {
+				add(m.st.StepStateSince, m.grace())
+			}
 		case v1alpha1.StepRestoring:
 			add(m.st.StepStateSince, m.grace())
 		case v1alpha1.StepKeeping:

@@ -29596,7 +29596,7 @@ func schema_redstartdev_redstart_api_v1alpha1_RolloutSpec(ref common.ReferenceCa
 					},
 					"deletionPolicy": {
 						SchemaProps: spec.SchemaProps{
-							Description: "What to do with a release that goes on when the Rollout is deleted or disabled: Keep leaves the workload as it is, held, with all traffic on the old version; Promote lets the new version roll out; Rollback gives the workload the template of the old one. Default: Keep.",
+							Description: "What to do with a release that goes on when the Rollout is deleted or disabled: Keep leaves the workload as it is, held, with all traffic on the old version (with partition, on the pods as they are); Promote lets the new version roll out; Rollback gives the workload the template of the old one. Default: Keep.",
 							Type:        []string{"string"},
 							Format:      "",
 						},
@@ -29725,6 +29725,13 @@ func schema_redstartdev_redstart_api_v1alpha1_RolloutStatus(ref common.Reference
 					"stablePodHash": {
 						SchemaProps: spec.SchemaProps{
 							Description: "Value of the label that tells the stable pods apart.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"canaryPodHash": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Value of the label that tells the new pods apart where they are replaced in place.",
 							Type:        []string{"string"},
 							Format:      "",
 						},
@@ -30940,7 +30947,7 @@ func schema_redstartdev_redstart_api_v1alpha1_StrategySpec(ref common.ReferenceC
 							},
 						},
 						SchemaProps: spec.SchemaProps{
-							Description: "What routes traffic to the workload, up to 8. Without it, traffic follows the number of pods; with partition it always does.",
+							Description: "What routes traffic to the workload, up to 8. Without it, traffic follows the number of pods.",
 							Type:        []string{"array"},
 							Items: &spec.SchemaOrArray{
 								Schema: &spec.Schema{
