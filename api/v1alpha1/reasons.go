@@ -15,6 +15,9 @@ const (
 	// ReasonSecretMissing (Ready): the Secret that spec.auth.secretName names is missing or has no password; nothing is
 	// changed until it is there.
 	ReasonSecretMissing = "SecretMissing"
+	// ReasonSecretInvalid (Ready): the password in the Secret cannot work everywhere; the message says why. The former one stays in
+	// force, and nothing is changed until it is put right.
+	ReasonSecretInvalid = "SecretInvalid"
 
 	// ReasonMasterServes (MasterAvailable): a master accepts writes; the message names it.
 	ReasonMasterServes = "MasterServes"

@@ -225,6 +225,7 @@ func TestUpAndDown(t *testing.T) {
 		{"scale secret/cache --replicas 2", `redstart: Secret cache cannot be scaled; expected a redis, deployment or statefulset`},
 		{"get unicorns", `redstart: the cluster has no kind "unicorns"; try pods, services, deployments or redises`},
 		{"cli cache --member cache-7 -- PING", `redstart: Redis cache has no member "cache-7"; its members are cache-0`},
+		{"logs service/kubernetes", `redstart: Service kubernetes selects no pods; name a pod`},
 		{"logs nobody", `redstart: no pod, Redis, Deployment, StatefulSet or Service is named "nobody" in namespace default`},
 	} {
 		out, err := s.run("redstart", strings.Fields(tt.args)...)
@@ -288,6 +289,14 @@ spec:
 	s.must("delete", "redis/cache")
 	if pods := s.must("get", "pods", "-o", "name"); pods != "" {
 		t.Errorf("pods are left after their Redis was deleted:\n%s", pods)
+	}
+	// The directory was somebody's own perhaps: what he keeps there stays.
+	s.write("state/thesis.txt", "years of work")
+	if out := s.must("down", "--purge", "--yes"); !strings.Contains(out, "What it did not make is left: thesis.txt.") {
+		t.Errorf("down --purge prints %s", out)
+	}
+	if err := os.Remove(filepath.Join(s.dir, "state", "thesis.txt")); err != nil {
+		t.Error(err)
 	}
 	if out := s.must("down", "--purge", "--yes"); !strings.Contains(out, "Deleted") {
 		t.Errorf("down --purge prints %s", out)

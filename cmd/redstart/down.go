@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -28,7 +29,7 @@ func newDownCommand(a *app) *cobra.Command {
 				return err
 			}
 			if purge && !yes {
-				if err := a.confirm(fmt.Sprintf("Delete everything in %s, with all data?", state)); err != nil {
+				if err := a.confirm(fmt.Sprintf("Delete what redstart up keeps in %s, with all data?", state)); err != nil {
 					return err
 				}
 			}
@@ -47,11 +48,7 @@ func newDownCommand(a *app) *cobra.Command {
 			if !purge {
 				return nil
 			}
-			if err := purgeState(state); err != nil {
-				return err
-			}
-			fmt.Fprintf(a.out, "Deleted %s.\n", state)
-			return nil
+			return a.purge(state)
 		},
 	}
 	f := cmd.Flags()
@@ -101,19 +98,18 @@ func stopUp(ctx context.Context, state string, pid int, timeout time.Duration) e
 	}
 }
 
-// purgeState deletes a state directory. What is not one is left alone.
-func purgeState(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if os.IsNotExist(err) || err == nil && len(entries) == 0 {
-		return os.RemoveAll(dir)
-	}
-	if err != nil {
+// purge deletes what up made in a state directory. What is not one is left alone, and so is what somebody else put there.
+func (a *app) purge(state string) error {
+	rest, err := localcluster.Purge(state)
+	switch {
+	case errors.Is(err, localcluster.ErrNoStateDir):
+		return fmt.Errorf("%w; delete it yourself if you mean it", err)
+	case err != nil:
 		return err
+	case len(rest) > 0:
+		fmt.Fprintf(a.out, "Deleted what redstart up kept in %s. What it did not make is left: %s.\n", state, strings.Join(rest, ", "))
+	default:
+		fmt.Fprintf(a.out, "Deleted %s.\n", state)
 	}
-	for _, e := range entries {
-		if e.Name() == "store.db" || e.Name() == "up.lock" {
-			return os.RemoveAll(dir)
-		}
-	}
-	return fmt.Errorf("%s is not a state directory of redstart up (no store.db in it); delete it yourself if you mean it", dir)
+	return nil
 }

@@ -46,7 +46,7 @@ func TestErrors(t *testing.T) {
 		{name: "no replicas", args: "scale cache", code: 2, want: `how many\? give --replicas N \(or, in mode Cluster, --shards N or --replicas-per-shard N\), N not negative`},
 		{name: "no port", args: "port-forward cache-0 redis", code: 2, want: `"redis" is not \[LOCAL:\]REMOTE; expected port numbers up to 65535, for example 8080:80`},
 		{name: "delete what", args: "delete pod", code: 2, want: `which pod\? give names, a selector with -l, or --all`},
-		{name: "purge without asking", args: "down --purge", code: 2, want: `Delete everything in .*, with all data\? Say so with --yes`},
+		{name: "purge without asking", args: "down --purge", code: 2, want: `Delete what redstart up keeps in .*, with all data\? Say so with --yes`},
 		{name: "no time to wait", args: "down --timeout 0", code: 2, want: `invalid argument "0" for "--timeout" flag: expected more than nothing, such as 30s; see redstart down --help`},
 		{name: "less than no time", args: "up --wait-timeout -5s", code: 2, want: `invalid argument "-5s" for "--wait-timeout" flag: expected more than nothing, such as 30s; see redstart up --help`},
 		{name: "no unit", args: "failover cache --timeout 5", code: 2, want: `invalid argument "5" for "--timeout" flag: expected a number with a unit, such as 500ms, 30s or 2m; see redstart failover --help`},

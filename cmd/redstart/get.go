@@ -76,11 +76,15 @@ func newGetCommand(a *app) *cobra.Command {
 			if kind == "all" {
 				kind = everyKind
 			}
-			for i, k := range strings.Split(kind, ",") {
-				if i > 0 && (f.output == "table" || f.output == "wide") {
+			kinds := strings.Split(kind, ",")
+			if !f.tables() {
+				return a.getObjects(cmd.Context(), c, kinds, names, f)
+			}
+			for i, k := range kinds {
+				if i > 0 {
 					fmt.Fprintln(a.out)
 				}
-				if err := a.get(cmd.Context(), c, k, names, f, strings.Contains(kind, ",")); err != nil {
+				if err := a.getTables(cmd.Context(), c, k, names, f, len(kinds) > 1); err != nil {
 					return err
 				}
 			}
@@ -107,43 +111,61 @@ func checkOutput(got string, known ...string) error {
 	return usagef("--output %q is not known; expected one of %s", got, strings.Join(known, ", "))
 }
 
-func (a *app) get(ctx context.Context, c *client.Client, kind string, names []string, f getFlags, withKind bool) error {
+// tables tells whether the output is for people, with a table for each kind.
+func (f getFlags) tables() bool { return f.output == "table" || f.output == "wide" }
+
+func (f getFlags) query(m *meta.RESTMapping, names []string) client.Query {
+	return client.Query{Mapping: m, Selector: f.selector, AllNamespaces: f.allNamespaces, Names: names}
+}
+
+func (a *app) getTables(ctx context.Context, c *client.Client, kind string, names []string, f getFlags, withKind bool) error {
 	mapping, err := c.Kind(kind)
 	if err != nil {
 		return err
 	}
-	q := client.Query{Mapping: mapping, Selector: f.selector, AllNamespaces: f.allNamespaces, Names: names}
-	printer := newPrinter(f, mapping, withKind)
-	if f.output == "table" || f.output == "wide" {
-		tables, err := c.Tables(ctx, q)
-		if err != nil {
-			return err
-		}
-		rows := 0
-		for _, t := range tables {
-			rows += len(t.Rows)
-			if err := printer.PrintObj(t, a.out); err != nil {
-				return err
-			}
-		}
-		if rows == 0 && !f.watch {
-			fmt.Fprintf(a.errOut, "No %s found%s.\n", mapping.Resource.Resource, inNamespace(c, mapping, f.allNamespaces))
-		}
-		if f.watch {
-			q.Since = tables[0].ResourceVersion
-			return c.WatchTables(ctx, q, func(t *metav1.Table) error { return printer.PrintObj(t, a.out) })
-		}
-		return nil
-	}
-	objects, since, err := c.Objects(ctx, q)
+	q, printer := f.query(mapping, names), newTablePrinter(f, mapping, withKind)
+	tables, err := c.Tables(ctx, q)
 	if err != nil {
 		return err
 	}
-	if err := printObjects(a.out, printer, objects, len(names) == 1, f.output); err != nil || !f.watch {
+	rows := 0
+	for _, t := range tables {
+		rows += len(t.Rows)
+		if err := printer.PrintObj(t, a.out); err != nil {
+			return err
+		}
+	}
+	if rows == 0 && !f.watch {
+		fmt.Fprintf(a.errOut, "No %s found%s.\n", mapping.Resource.Resource, inNamespace(c, mapping, f.allNamespaces))
+	}
+	if f.watch {
+		q.Since = tables[0].ResourceVersion
+		return c.WatchTables(ctx, q, func(t *metav1.Table) error { return printer.PrintObj(t, a.out) })
+	}
+	return nil
+}
+
+// getObjects prints the objects of all kinds as one piece of data.
+func (a *app) getObjects(ctx context.Context, c *client.Client, kinds, names []string, f getFlags) error {
+	printer := newDataPrinter(f.output)
+	var all []unstructured.Unstructured
+	var last client.Query
+	for _, kind := range kinds {
+		mapping, err := c.Kind(kind)
+		if err != nil {
+			return err
+		}
+		last = f.query(mapping, names)
+		objects, since, err := c.Objects(ctx, last)
+		if err != nil {
+			return err
+		}
+		all, last.Since = append(all, objects...), since
+	}
+	if err := printObjects(a.out, printer, all, len(names) == 1, f.output); err != nil || !f.watch {
 		return err
 	}
-	q.Since = since
-	return c.WatchObjects(ctx, q, func(_ watch.EventType, u *unstructured.Unstructured) error { return printer.PrintObj(u, a.out) })
+	return c.WatchObjects(ctx, last, func(_ watch.EventType, u *unstructured.Unstructured) error { return printer.PrintObj(u, a.out) })
 }
 
 func inNamespace(c *client.Client, m *meta.RESTMapping, all bool) string {
@@ -153,15 +175,18 @@ func inNamespace(c *client.Client, m *meta.RESTMapping, all bool) string {
 	return " in namespace " + c.Namespace
 }
 
-func newPrinter(f getFlags, m *meta.RESTMapping, withKind bool) printers.ResourcePrinter {
-	switch f.output {
+func newDataPrinter(output string) printers.ResourcePrinter {
+	switch output {
 	case "json":
 		return &printers.OmitManagedFieldsPrinter{Delegate: &printers.JSONPrinter{}}
 	case "yaml":
 		return &printers.OmitManagedFieldsPrinter{Delegate: &printers.YAMLPrinter{}}
-	case "name":
+	default:
 		return &printers.NamePrinter{}
 	}
+}
+
+func newTablePrinter(f getFlags, m *meta.RESTMapping, withKind bool) printers.ResourcePrinter {
 	columns := make([]string, 0, len(f.labelColumns))
 	for _, l := range f.labelColumns {
 		columns = append(columns, strings.TrimSpace(l))

@@ -88,6 +88,9 @@ func podsOf(ctx context.Context, c *client.Client, kind, name string) (labels.Se
 		if err != nil {
 			return nil, nil, err
 		}
+		if len(svc.Spec.Selector) == 0 { // as a selector it would be that of all pods
+			return nil, nil, fmt.Errorf("Service %s selects no pods; name a pod", name)
+		}
 		return labels.SelectorFromSet(svc.Spec.Selector), nil, nil
 	case "Deployment":
 		d, err := c.Kube.AppsV1().Deployments(c.Namespace).Get(ctx, name, get)

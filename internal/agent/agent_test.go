@@ -251,6 +251,22 @@ func TestPasswordIsRotatedWithoutARestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.Data[v1alpha1.SecretKeyPassword] = []byte("not\nthis")
+	if s, err = secrets.Update(ctx, s, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range c.pods {
+		eventually(t, p.name+" refuses a password that Sentinels would not take", func() error {
+			b, err := os.ReadFile(p.log.Name())
+			if err == nil && !strings.Contains(string(b), "has the control character U+000A as byte 4") {
+				err = errors.New("it does not say so")
+			}
+			return err
+		})
+	}
+	if again := c.ready(); again != master {
+		t.Errorf("%s is master, want %s", again.name, master.name)
+	}
 	s.Data[v1alpha1.SecretKeyPassword] = []byte("another")
 	if _, err := secrets.Update(ctx, s, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)

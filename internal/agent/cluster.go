@@ -40,8 +40,10 @@ type View struct {
 	// Config is nil while it was never read.
 	Config *v1alpha1.AgentConfig
 	// Password and Token are empty while their Secrets were not read; PasswordKnown is also true where auth is off.
+	// PasswordError says why the password that is there cannot be used; it is not known then.
 	Password      string
 	PasswordKnown bool
+	PasswordError error
 	Token         string
 	// Pods of the Redis, members and Sentinels; PodsKnown is false until they were listed.
 	Pods      []Pod

@@ -35,7 +35,7 @@ const patience = 60 * time.Second
 
 const (
 	redisName = "cache"
-	password  = "pass word"
+	password  = `pa"ss 'wörd\ #{$` // of all signs that a password may have
 	token     = "agents' token"
 )
 

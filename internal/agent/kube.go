@@ -203,9 +203,11 @@ func (k *kubeCluster) setConfig(ctx context.Context, m *corev1.ConfigMap) {
 // readSecrets brings the view up to date; mu is held.
 func (k *kubeCluster) readSecrets() {
 	k.view.Token = string(k.secrets[k.view.Config.TokenSecret][v1alpha1.SecretKeyAgentToken])
-	k.view.Password, k.view.PasswordKnown = "", k.view.Config.AuthSecret == ""
+	k.view.Password, k.view.PasswordKnown, k.view.PasswordError = "", k.view.Config.AuthSecret == "", nil
 	if password := k.secrets[k.view.Config.AuthSecret][v1alpha1.SecretKeyPassword]; k.view.Config.AuthSecret != "" && len(password) > 0 {
-		k.view.Password, k.view.PasswordKnown = string(password), true
+		if k.view.PasswordError = v1alpha1.CheckPassword(password); k.view.PasswordError == nil {
+			k.view.Password, k.view.PasswordKnown = string(password), true
+		}
 	}
 }
 

@@ -69,6 +69,26 @@ func TestValidate(t *testing.T) {
 			want: []string{`f.yaml: document 2 (Redis cache): defined twice; the first is f.yaml: document 1 (Redis cache)`},
 		},
 		{
+			name: "a password from a file",
+			yaml: validRedis + "  auth: {secretName: mine}\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: mine}\ndata: {password: czNjcmV0Cg==}\n",
+			want: []string{`f.yaml: document 2 (Secret mine): data.password: the password of Redis cache ends with a line end, as a file does; leave it out (printf %s PASSWORD >FILE, or --from-literal)`},
+		},
+		{
+			name: "a password with a tab, of the Secret named like the Redis",
+			yaml: validRedis + "---\napiVersion: v1\nkind: Secret\nmetadata: {name: cache}\nstringData: {password: \"a\\tb\"}\n",
+			want: []string{`f.yaml: document 2 (Secret cache): stringData.password: the password of Redis cache has the control character U+0009 as byte 2, which Sentinels refuse; leave it out`},
+		},
+		{
+			name: "no password",
+			yaml: validRedis + "  auth: {secretName: mine}\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: mine}\nstringData: {pass: word}\n",
+			want: []string{`f.yaml: document 2 (Secret mine): data.password: the password of Redis cache is empty; write one`},
+		},
+		{
+			name: "passwords that nobody asks for",
+			yaml: validRedis + "  auth: {enabled: false}\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: cache}\nstringData: {password: \"a\\n\"}\n---\n" +
+				"apiVersion: v1\nkind: Secret\nmetadata: {name: other}\nstringData: {password: \"a\\n\"}\n",
+		},
+		{
 			name: "kinds of others are left to the server",
 			yaml: "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: web}\nspec: {any: thing}\n",
 		},

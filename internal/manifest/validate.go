@@ -33,6 +33,7 @@ func Validate(docs []Document) error {
 		return err
 	}
 	var problems Problems
+	var valid []Document
 	seen := map[string]Document{}
 	for _, d := range docs {
 		found := validateOne(s, d)
@@ -47,6 +48,10 @@ func Validate(docs []Document) error {
 			problems = append(problems, Problem{Document: d, Message: "defined twice; the first is " + first.String()})
 		}
 		seen[key] = d
+		valid = append(valid, d)
+	}
+	if err := checkPasswords(valid); err != nil {
+		problems = append(problems, err)
 	}
 	return problems.Err()
 }

@@ -275,10 +275,23 @@ func TestMissingSecret(t *testing.T) {
 		}
 		return false
 	})
-	c.must(c.client.Create(c.ctx(), &corev1.Secret{
+	secret := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: "mine", Namespace: "default"},
-		Data:       map[string][]byte{v1alpha1.SecretKeyPassword: []byte("s3cret")},
-	}))
+		Data:       map[string][]byte{v1alpha1.SecretKeyPassword: []byte("s3cret\n")},
+	}
+	c.must(c.client.Create(c.ctx(), secret))
+	r = c.until("cache", "the condition says what is wrong with the password", func(r *v1alpha1.Redis) bool {
+		return reason(r, v1alpha1.ConditionReady) == v1alpha1.ReasonSecretInvalid
+	})
+	message = meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionReady).Message
+	if want := `Secret mine, key "password": the password ends with a line end, `; !strings.HasPrefix(message, want) {
+		t.Errorf("%q, want %q", message, want)
+	}
+	if err := c.get("cache", &set); !apierrors.IsNotFound(err) {
+		t.Errorf("a StatefulSet was made with a password that does not work: %v", err)
+	}
+	secret.Data[v1alpha1.SecretKeyPassword] = []byte("s3cret")
+	c.must(c.client.Update(c.ctx(), secret))
 	c.eventually("the members are made", func(context.Context) bool { return c.get("cache", &set) == nil })
 	var own corev1.Secret
 	c.must(c.get("cache", &own))

@@ -18,10 +18,22 @@ import (
 // givenSecretEvery is how often the Secret of a user is looked for, which the operator neither owns nor watches.
 const givenSecretEvery = 30 * time.Second
 
-// missingSecretError says that a Secret that the user named is not as it must be.
-type missingSecretError struct{ message string }
+// secretError says that a Secret that the user named is not as it must be.
+type secretError struct{ reason, message string }
 
-func (e missingSecretError) Error() string { return e.message }
+func (e secretError) Error() string { return e.message }
+
+// checkPassword looks at the password in a Secret that the user named.
+func checkPassword(s *corev1.Secret) error {
+	password, ok := s.Data[v1alpha1.SecretKeyPassword]
+	if !ok || len(password) == 0 {
+		return secretError{v1alpha1.ReasonSecretMissing, fmt.Sprintf("Secret %s of spec.auth.secretName has no key %q; add it", s.Name, v1alpha1.SecretKeyPassword)}
+	}
+	if err := v1alpha1.CheckPassword(password); err != nil {
+		return secretError{v1alpha1.ReasonSecretInvalid, fmt.Sprintf("Secret %s, key %q: the password %v", s.Name, v1alpha1.SecretKeyPassword, err)}
+	}
+	return nil
+}
 
 // secret makes sure that the Secret of a Redis is there. What it holds already is never
 // changed: it is written by create, and by update of the version that was read, so that a cache that lags behind
@@ -48,8 +60,11 @@ func (c *redisController) secret(ctx context.Context, r *v1alpha1.Redis) error {
 			Type:       corev1.SecretTypeOpaque,
 		}
 	}
-	if r.Spec.Auth != nil && r.Spec.Auth.SecretName == r.Name && len(s.Data[v1alpha1.SecretKeyPassword]) == 0 {
-		return missingSecretError{fmt.Sprintf("Secret %s of spec.auth.secretName has no key %q; create it", r.Name, v1alpha1.SecretKeyPassword)}
+	named := r.Spec.Auth != nil && r.Spec.Auth.SecretName == r.Name
+	if r.AuthEnabled() && r.AuthSecretName() == r.Name && (named || len(s.Data[v1alpha1.SecretKeyPassword]) > 0) {
+		if err := checkPassword(&s); err != nil {
+			return err
+		}
 	}
 	generated := map[string]bool{
 		v1alpha1.SecretKeyAgentToken: true,
@@ -87,7 +102,7 @@ func (c *redisController) secret(ctx context.Context, r *v1alpha1.Redis) error {
 	return nil
 }
 
-// givenSecret checks the Secret that the user named, if any. The error is a missingSecretError when it is not there.
+// givenSecret checks the Secret that the user named, if any. The error is a secretError when it is not as it must be.
 func (c *redisController) givenSecret(ctx context.Context, r *v1alpha1.Redis, mem *memory) error {
 	name := r.AuthSecretName()
 	if !r.AuthEnabled() || name == r.Name {
@@ -100,11 +115,12 @@ func (c *redisController) givenSecret(ctx context.Context, r *v1alpha1.Redis, me
 	err := c.applier.direct.Get(ctx, types.NamespacedName{Namespace: r.Namespace, Name: name}, &s)
 	switch {
 	case apierrors.IsNotFound(err):
-		return missingSecretError{fmt.Sprintf("Secret %s of spec.auth.secretName does not exist; create it with the key %q", name, v1alpha1.SecretKeyPassword)}
+		return secretError{v1alpha1.ReasonSecretMissing, fmt.Sprintf("Secret %s of spec.auth.secretName does not exist; create it with the key %q", name, v1alpha1.SecretKeyPassword)}
 	case err != nil:
 		return fmt.Errorf("read Secret %s: %w", name, err)
-	case len(s.Data[v1alpha1.SecretKeyPassword]) == 0:
-		return missingSecretError{fmt.Sprintf("Secret %s of spec.auth.secretName has no key %q; add it", name, v1alpha1.SecretKeyPassword)}
+	}
+	if err := checkPassword(&s); err != nil {
+		return err
 	}
 	mem.secretName, mem.secretSeen = name, c.now()
 	return nil

@@ -127,13 +127,13 @@ func settlingWait(r *v1alpha1.Redis, mem *memory, o observation) time.Duration {
 // one that trying again may cure.
 func explain(d doing, err error) (doing, error) {
 	var invalid invalidError
-	var secret missingSecretError
+	var secret secretError
 	var taken takenError
 	switch {
 	case errors.As(err, &invalid):
 		return doing{reason: v1alpha1.ReasonInvalidSpec, message: invalid.message, refused: true}, nil
 	case errors.As(err, &secret):
-		return doing{reason: v1alpha1.ReasonSecretMissing, message: secret.message, refused: true}, nil
+		return doing{reason: secret.reason, message: secret.message, refused: true}, nil
 	case errors.As(err, &taken):
 		return doing{reason: v1alpha1.ReasonNameTaken, message: taken.message, refused: true}, err
 	case apierrors.IsInvalid(err), apierrors.IsForbidden(err), apierrors.IsBadRequest(err):
