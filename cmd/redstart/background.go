@@ -39,6 +39,9 @@ func (u *up) runBackground(ctx context.Context, docs []manifest.Document) error 
 
 	fail := func(err error) error {
 		stop(child, exited)
+		if ctx.Err() != nil {
+			return errInterrupted
+		}
 		return errors.Join(err, lastLines(logPath))
 	}
 	config, err := u.awaitAPI(ctx, child.Process.Pid, exited)
@@ -51,7 +54,7 @@ func (u *up) runBackground(ctx context.Context, docs []manifest.Document) error 
 	}
 	if err != nil {
 		stop(child, exited)
-		return err
+		return unlessInterrupted(ctx, err)
 	}
 	err = u.rollOut(ctx, config, docs, true)
 	var notReady notReadyError

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"strings"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -53,7 +52,11 @@ Where there is no redis-cli, a COMMAND is run without it.`,
 }
 
 func (a *app) redisCLI(ctx context.Context, c *client.Client, name, member string, command []string) error {
-	redis, err := c.Redis(ctx, strings.TrimPrefix(name, "redis/"))
+	name, err := redisName(name)
+	if err != nil {
+		return err
+	}
+	redis, err := c.Redis(ctx, name)
 	if err != nil {
 		return err
 	}

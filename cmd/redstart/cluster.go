@@ -259,7 +259,10 @@ func (a *app) clusterMembers(ctx context.Context, name string) (*client.Client, 
 	if err != nil {
 		return nil, nil, "", err
 	}
-	r, err := c.Redis(ctx, strings.TrimPrefix(name, "redis/"))
+	if name, err = redisName(name); err != nil {
+		return nil, nil, "", err
+	}
+	r, err := c.Redis(ctx, name)
 	if err != nil {
 		return nil, nil, "", err
 	}

@@ -215,6 +215,13 @@ func TestUpAndDown(t *testing.T) {
 		t.Errorf("the summary advises a failover of a Redis of one member:\n%s", summary)
 	}
 	s.must("cli", "cache", "--", "SET", "greeting", "hello")
+	s.write("far.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: far}\nspec: {ports: [{port: 80}]}\n")
+	s.must("apply", "-f", "far.yaml")
+	s.must("status", strings.TrimSpace(s.must("get", "redis", "-o", "name")))
+	s.write("all.yaml", s.must("get", "redis,services", "-o", "yaml"))
+	if out := s.must("apply", "-f", "all.yaml", "--dry-run"); !strings.HasPrefix(out, "6 objects are valid") {
+		t.Errorf("what get prints of two kinds is %s", out)
+	}
 
 	for _, tt := range []struct{ args, want string }{
 		{"up -d -f cache.yaml", "redstart: redstart up already runs with the state directory"},
@@ -225,7 +232,9 @@ func TestUpAndDown(t *testing.T) {
 		{"scale secret/cache --replicas 2", `redstart: Secret cache cannot be scaled; expected a redis, deployment or statefulset`},
 		{"get unicorns", `redstart: the cluster has no kind "unicorns"; try pods, services, deployments or redises`},
 		{"cli cache --member cache-7 -- PING", `redstart: Redis cache has no member "cache-7"; its members are cache-0`},
-		{"logs service/kubernetes", `redstart: Service kubernetes selects no pods; name a pod`},
+		{"logs service/far", `redstart: Service far selects no pods; name a pod`},
+		{"status deployment/cache", `redstart: "deployment/cache" is no Redis; write the name of one, or redis/NAME`},
+		{"scale statefulset/cache --shards 4", `redstart: only a Redis of mode Cluster has shards; scale StatefulSet cache with --replicas`},
 		{"logs nobody", `redstart: no pod, Redis, Deployment, StatefulSet or Service is named "nobody" in namespace default`},
 	} {
 		out, err := s.run("redstart", strings.Fields(tt.args)...)

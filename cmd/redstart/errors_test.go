@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -58,6 +59,7 @@ func TestErrors(t *testing.T) {
 		{name: "logs by no selector", args: "logs -l app=(", code: 2, want: `--selector "app=\(" is not one: .*`},
 		{name: "delete by no selector", args: "delete pods -l app=(", code: 2, want: `--selector "app=\(" is not one: .*`},
 		{name: "not a namespace", args: "get pods -n MINE", code: 2, want: `--namespace "MINE" is not a name; use lower case letters, digits and '-'`},
+		{name: "not a namespace to start in", args: "up -f FILE -n MINE", file: cacheYAML, code: 2, want: `--namespace "MINE" is not a name; use lower case letters, digits and '-'`},
 		{name: "kinds with names", args: "get pod/a pod/b", code: 2, want: `name one KIND/NAME, or one KIND and its names`},
 		{name: "unknown shell", args: "completion csh", code: 2, want: `no completion for "csh"; expected bash, fish, powershell or zsh`},
 		{name: "watch of several kinds", args: "get all -w", code: 2, want: `--watch follows one kind, not several`},
@@ -150,4 +152,21 @@ func fakeServer(t *testing.T, dir, version string) {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+}
+
+// Whoever presses Ctrl-C reads that it was he, not what failed for it.
+func TestInterruptedUp(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("REDSTART_STATE_DIR", filepath.Join(dir, "state"))
+	file := filepath.Join(dir, "cache.yaml")
+	if err := os.WriteFile(file, []byte(cacheYAML), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var out, errOut bytes.Buffer
+	code := run(ctx, []string{"redstart", "up", "-f", file}, strings.NewReader(""), &out, &errOut)
+	if want := "redstart: interrupted before everything was ready\n"; code != exitFailed || errOut.String() != want {
+		t.Errorf("exit code %d, %swant %d, %s", code, errOut.String(), exitFailed, want)
+	}
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -45,7 +44,10 @@ the slots of masters that are lost for good to replicas, without the votes of a 
 				return err
 			}
 			request.ID = uuid.NewString()
-			name := strings.TrimPrefix(args[0], "redis/")
+			name, err := redisName(args[0])
+			if err != nil {
+				return err
+			}
 			done, err := handOver(cmd.Context(), c, name, request, timeout)
 			if err != nil {
 				return err

@@ -111,3 +111,49 @@ func golden(t *testing.T, file, got string) {
 		t.Errorf("%s is not current; run make generate\n%s", file, diff)
 	}
 }
+
+// Every example of a help text is a command line that is accepted.
+func TestExamplesAreAccepted(t *testing.T) {
+	var commands func(c *cobra.Command) []*cobra.Command
+	commands = func(c *cobra.Command) []*cobra.Command {
+		all := []*cobra.Command{c}
+		for _, below := range c.Commands() {
+			all = append(all, commands(below)...)
+		}
+		return all
+	}
+	checked := 0
+	for _, c := range commands(newRootCommand(&app{program: "redstart"})) {
+		text := strings.ReplaceAll(c.Example, "\\\n", " ")
+		for line := range strings.Lines(text) {
+			line, _, _ = strings.Cut(line, " #")
+			for part := range strings.SplitSeq(line, "|") {
+				words := strings.Fields(part)
+				if len(words) == 0 || words[0] != "redstart" {
+					continue
+				}
+				for i, w := range words {
+					if strings.HasPrefix(w, ">") {
+						words = words[:i]
+						break
+					}
+				}
+				root := newRootCommand(&app{program: "redstart"}) // flags keep what they were given
+				found, rest, err := root.Find(words[1:])
+				if err == nil {
+					err = found.ParseFlags(rest)
+				}
+				if err == nil {
+					err = found.ValidateArgs(found.Flags().Args())
+				}
+				if err != nil {
+					t.Errorf("%s: %v", strings.Join(words, " "), err)
+				}
+				checked++
+			}
+		}
+	}
+	if checked < 40 {
+		t.Errorf("only %d examples were found", checked)
+	}
+}

@@ -56,10 +56,14 @@ func addSteeringWithFlags(a *app, cmd *cobra.Command) *cobra.Command {
 	var step int
 	jump := newSteeringCommand(a, "jump", "Go to a step, forwards or backwards")
 	jump.Flags().IntVar(&step, "step", 0, "`NUMBER` of the step, from 1")
-	jump.RunE = func(cmd *cobra.Command, args []string) error {
+	jump.Example += " --step 2"
+	jump.Args = func(cmd *cobra.Command, args []string) error {
 		if step < 1 {
 			return usagef("--step is missing; expected the number of a step, from 1")
 		}
+		return cobra.ExactArgs(1)(cmd, args)
+	}
+	jump.RunE = func(cmd *cobra.Command, args []string) error {
 		return a.steer(cmd.Context(), args[0], "jump "+strconv.Itoa(step))
 	}
 	var full bool

@@ -170,10 +170,18 @@ func defaultStateDirText() string {
 	return "~/.local/state/redstart"
 }
 
+// checkNamespace refuses a --namespace that none can have.
+func (a *app) checkNamespace() error {
+	if a.namespace != "" && len(validation.IsDNS1123Label(a.namespace)) > 0 {
+		return usagef("--namespace %q is not a name; use lower case letters, digits and '-'", a.namespace)
+	}
+	return nil
+}
+
 // connect finds the cluster that the flags, the environment or a running "redstart up" point at.
 func (a *app) connect() (*client.Client, error) {
-	if a.namespace != "" && len(validation.IsDNS1123Label(a.namespace)) > 0 {
-		return nil, usagef("--namespace %q is not a name; use lower case letters, digits and '-'", a.namespace)
+	if err := a.checkNamespace(); err != nil {
+		return nil, err
 	}
 	state, err := localcluster.StateDir(a.stateDir)
 	if err != nil {

@@ -49,7 +49,7 @@ slots move while clients go on.`,
 			if err != nil {
 				return err
 			}
-			u, err := patchTarget(ctx, c, strings.Join(args, "/"), patch)
+			u, err := patchTarget(ctx, c, strings.Join(args, "/"), patch, cmd.Flags().Changed("shards") || cmd.Flags().Changed("replicas-per-shard"))
 			if err != nil {
 				return err
 			}
@@ -113,8 +113,8 @@ func members(w progress.World, name string) int {
 	return n
 }
 
-// patchTarget merges a patch into what NAME or KIND/NAME means.
-func patchTarget(ctx context.Context, c *client.Client, arg string, patch []byte) (*unstructured.Unstructured, error) {
+// patchTarget merges a patch into what NAME or KIND/NAME means. Shards: it is of what only a Redis has.
+func patchTarget(ctx context.Context, c *client.Client, arg string, patch []byte, shards bool) (*unstructured.Unstructured, error) {
 	kind, name, err := splitTarget(arg)
 	if err != nil {
 		return nil, err
@@ -133,6 +133,9 @@ func patchTarget(ctx context.Context, c *client.Client, arg string, patch []byte
 		}
 		switch mapping.GroupVersionKind.Kind {
 		case "Redis", "Deployment", "StatefulSet", "ReplicaSet":
+			if shards && mapping.GroupVersionKind.Kind != "Redis" {
+				return nil, usagef("only a Redis of mode Cluster has shards; scale %s %s with --replicas", mapping.GroupVersionKind.Kind, name)
+			}
 		default:
 			return nil, fmt.Errorf("%s %s cannot be scaled; expected a redis, deployment or statefulset", mapping.GroupVersionKind.Kind, name)
 		}

@@ -39,7 +39,10 @@ func newStatusCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			name := strings.TrimPrefix(strings.Join(args, ""), "redis/")
+			name, err := redisName(strings.Join(args, ""))
+			if err != nil {
+				return err
+			}
 			if watch {
 				return a.watchStatus(cmd.Context(), c, name)
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"redstart.dev/redstart/api/v1alpha1"
@@ -52,7 +54,9 @@ type serviceSummary struct {
 	Name      string `json:"name"`
 	Namespace string `json:"namespace,omitempty"`
 	Port      string `json:"port,omitempty"`
-	Address   string `json:"address"`
+	Address   string `json:"address,omitempty"`
+	// Problem says which port another program has, and where the Service is published instead, if anywhere.
+	Problem string `json:"problem,omitempty"`
 }
 
 // summarize asks the API what runs, in the namespace of the client first, and then in all others.
@@ -114,13 +118,19 @@ func published(svc *corev1.Service, namespace string) []serviceSummary {
 	addresses := strings.Split(svc.Annotations[services.AnnotationPublished], ",")
 	for i, p := range svc.Spec.Ports {
 		if i >= len(addresses) || addresses[i] == "" {
-			continue // not published: another program has the port
+			continue // not published, see the problem
 		}
 		address := addresses[i]
 		if speaksHTTP(p) {
 			address = "http://" + address
 		}
-		out = append(out, serviceSummary{svc.Name, namespace, p.Name, address})
+		out = append(out, serviceSummary{Name: svc.Name, Namespace: namespace, Port: p.Name, Address: address})
+	}
+	if c := meta.FindStatusCondition(svc.Status.Conditions, services.ConditionPublished); c != nil && c.Status == metav1.ConditionFalse {
+		if len(out) == 0 {
+			out = append(out, serviceSummary{Name: svc.Name, Namespace: namespace})
+		}
+		out[0].Problem = c.Message
 	}
 	return out
 }
@@ -137,7 +147,10 @@ func speaksHTTP(p corev1.ServicePort) bool {
 func (s *summary) print(w io.Writer, redstart string, background bool) {
 	fmt.Fprintf(w, "\nRunning after %.1f s.\n\n", (time.Duration(s.StartMilliseconds) * time.Millisecond).Seconds())
 	for _, v := range s.Services {
-		fmt.Fprintf(w, "  %-12s %s\n", path.Join(v.Namespace, v.Name), v.Address)
+		fmt.Fprintf(w, "  %-12s %s\n", path.Join(v.Namespace, v.Name), cmp.Or(v.Address, "not published"))
+		if v.Problem != "" {
+			fmt.Fprintf(w, "    %s\n", v.Problem)
+		}
 	}
 	if s.GatewayMetrics != "" {
 		fmt.Fprintf(w, "  %-12s %s\n", "metrics", s.GatewayMetrics)

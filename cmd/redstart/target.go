@@ -27,6 +27,19 @@ func splitTarget(arg string) (kind, name string, err error) {
 	return kind, name, nil
 }
 
+// redisName is the name in NAME or redis/NAME, where nothing but a Redis can be meant.
+func redisName(arg string) (string, error) {
+	kind, name, err := splitTarget(arg)
+	if err != nil {
+		return "", err
+	}
+	switch strings.ToLower(kind) {
+	case "", "redis", "redises", "redis.redstart.dev", "redises.redstart.dev":
+		return name, nil
+	}
+	return "", usagef("%q is no Redis; write the name of one, or redis/NAME", arg)
+}
+
 // checkSelector refuses what is not a selector of labels.
 func checkSelector(text string) error {
 	if _, err := labels.Parse(text); err != nil {

@@ -56,6 +56,9 @@ Without -f it starts what ran last time. Everything is checked first: with any e
 			if err := checkOutput(u.output, "table", "json"); err != nil {
 				return err
 			}
+			if err := u.checkNamespace(); err != nil {
+				return err
+			}
 			if localcluster.AddressMode(u.addresses).Check() != nil {
 				return usagef("--addresses %q is not known; expected loopback or shared", u.addresses)
 			}
@@ -103,12 +106,22 @@ func (u *up) run(ctx context.Context) error {
 		return fmt.Errorf("redstart up already runs with the state directory %s (process %d); use redstart apply -f to change it, or redstart down to end it", u.state, running.PID)
 	}
 	if err := preflight(ctx, u.state, docs); err != nil {
-		return err
+		return unlessInterrupted(ctx, err)
 	}
 	if u.background {
 		return u.runBackground(ctx, docs)
 	}
 	return u.runForeground(ctx, docs)
+}
+
+var errInterrupted = errors.New("interrupted before everything was ready")
+
+// unlessInterrupted is err, or what it comes from where ctx has ended: then what failed only did so for that.
+func unlessInterrupted(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return errInterrupted
+	}
+	return err
 }
 
 // checkSecrets finds missing Secrets before the first start; later ones may be in the store, and are looked for there.
@@ -156,7 +169,10 @@ func (u *up) runForeground(ctx context.Context, docs []manifest.Document) error 
 	var config *rest.Config
 	select {
 	case err := <-ended:
-		return err
+		if u.serve {
+			return err
+		}
+		return unlessInterrupted(ctx, err)
 	case config = <-started:
 	}
 	if err := u.rollOut(ctx, config, docs, false); err != nil {
@@ -164,7 +180,7 @@ func (u *up) runForeground(ctx context.Context, docs []manifest.Document) error 
 		cancel()
 		stopErr := <-ended
 		if interrupted {
-			err = errors.New("interrupted before everything was ready")
+			err = errInterrupted
 		}
 		return errors.Join(err, stopErr)
 	}

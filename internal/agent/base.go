@@ -124,7 +124,7 @@ func (b *base) use(c copyOfConfig) {
 // takeConfig takes the newest configuration and keeps a copy of it. It reports whether there is any.
 func (b *base) takeConfig(v View) bool {
 	if v.PasswordError != nil {
-		b.complain("the password in the Secret is not taken, the former one stays in force", v.PasswordError)
+		b.complain("the Secret is not taken, the former password stays in force", v.PasswordError)
 	}
 	if v.Config != nil && v.PasswordKnown && v.Token != "" {
 		c := copyOfConfig{Config: *v.Config, Password: v.Password, Token: v.Token}

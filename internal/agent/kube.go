@@ -205,7 +205,9 @@ func (k *kubeCluster) readSecrets() {
 	k.view.Token = string(k.secrets[k.view.Config.TokenSecret][v1alpha1.SecretKeyAgentToken])
 	k.view.Password, k.view.PasswordKnown, k.view.PasswordError = "", k.view.Config.AuthSecret == "", nil
 	if password := k.secrets[k.view.Config.AuthSecret][v1alpha1.SecretKeyPassword]; k.view.Config.AuthSecret != "" && len(password) > 0 {
-		if k.view.PasswordError = v1alpha1.CheckPassword(password); k.view.PasswordError == nil {
+		if err := v1alpha1.CheckPassword(password); err != nil {
+			k.view.PasswordError = fmt.Errorf("the password %w", err)
+		} else {
 			k.view.Password, k.view.PasswordKnown = string(password), true
 		}
 	}

@@ -59,6 +59,11 @@ func TestValidate(t *testing.T) {
 			},
 		},
 		{
+			name: "a namespace that is no name",
+			yaml: strings.Replace(validRedis, "name: cache", "name: cache\n  namespace: My Team", 1),
+			want: []string{`f.yaml: document 1 (Redis cache): metadata.namespace: "My Team" is not a name; use lower case letters, digits and '-'`},
+		},
+		{
 			name: "misspelt kind",
 			yaml: "apiVersion: apps/v1\nkind: Deploymant\nmetadata: {name: web}\n",
 			want: []string{`f.yaml: document 1 (Deploymant web): kind: apps/v1 Deploymant is not known; check the spelling of kind and apiVersion`},

@@ -98,6 +98,11 @@ func checkIdentity(d Document) []fieldProblem {
 	if !ok {
 		return append(out, fieldProblem{"metadata", "missing; expected an object with a name"})
 	}
+	if namespace, isString := meta["namespace"].(string); meta["namespace"] != nil && !isString {
+		out = append(out, wrongType("metadata.namespace", "a string", meta["namespace"])...)
+	} else if namespace != "" && len(validation.IsDNS1123Label(namespace)) > 0 {
+		out = append(out, fieldProblem{"metadata.namespace", fmt.Sprintf("%q is not a name; use lower case letters, digits and '-'", namespace)})
+	}
 	switch name, isString := meta["name"].(string); {
 	case meta["name"] == nil || name == "" && isString:
 		out = append(out, fieldProblem{"metadata.name", "missing; give the object a name"})

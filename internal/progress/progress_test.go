@@ -189,3 +189,13 @@ func TestCut(t *testing.T) {
 func plainText(b []byte) string {
 	return string(regexp.MustCompile(`\x1b\[[0-9;]*[A-Za-z]`).ReplaceAll(b, nil))
 }
+
+func TestNoColours(t *testing.T) {
+	t.Setenv("NO_COLOR", "1")
+	var b bytes.Buffer
+	v := NewView(&b, func() (int, int) { return 80, 24 })
+	v.Show([]Item{{Name: "Redis cache", State: Ready, Detail: "master cache-0"}})
+	if regexp.MustCompile("\x1b\\[[0-9;]*m").MatchString(b.String()) || !strings.Contains(b.String(), "Redis cache") {
+		t.Errorf("with NO_COLOR it paints %q", b.String())
+	}
+}

@@ -3,21 +3,26 @@ package progress
 import (
 	"fmt"
 	"io"
+	"os"
+	"regexp"
 	"strings"
 
 	"golang.org/x/text/width"
 )
+
+var colour = regexp.MustCompile("\x1b\\[[0-9;]*m")
 
 // Screen paints pictures on a terminal, each in the place of the one before, as much of it as fits. The last one stays.
 type Screen struct {
 	w     io.Writer
 	size  func() (columns, rows int)
 	drawn int
+	plain bool
 }
 
-// NewScreen paints on w. It asks size anew for each picture: terminals change.
+// NewScreen paints on w. It asks size anew for each picture: terminals change. Without colours if $NO_COLOR is set (no-color.org).
 func NewScreen(w io.Writer, size func() (columns, rows int)) *Screen {
-	return &Screen{w: w, size: size}
+	return &Screen{w: w, size: size, plain: os.Getenv("NO_COLOR") != ""}
 }
 
 // Paint shows lines, which may be coloured. Long ones are cut, and so is what would not leave the cursor a line.
@@ -32,6 +37,9 @@ func (s *Screen) Paint(lines []string) error {
 		fmt.Fprintf(&b, "\x1b[%dA", min(s.drawn, max(rows-1, 1)))
 	}
 	for _, line := range lines {
+		if s.plain {
+			line = colour.ReplaceAllString(line, "")
+		}
 		b.WriteString(cut(line, columns) + "\x1b[K\n")
 	}
 	b.WriteString("\x1b[J")
