@@ -45,6 +45,10 @@ func TestChartIsImport(t *testing.T) {
 		"sentinels":    `{architecture: replication, sentinel: {enabled: true, service: {type: LoadBalancer, annotations: {a: b}}}, master: {nodeSelector: {a: b}, service: {type: NodePort}}, replica: {nodeSelector: {c: d}}}`,
 		"common":       `{architecture: replication, commonConfiguration: "# mine\nappendonly no\nsave 900 1\nsave \"\"\nsave 300 10\nsave 60 1\nclient-output-buffer-limit normal 0 0 0\nclient-output-buffer-limit replica 0 0 0\nmaxmemory 1gb\nmaxmemory 2gb"}`,
 		"first form":   `{replicas: {servers: 3}, redis: {config: {maxmemory: 1gb}}}`,
+		"monitor":      `{exporter: {enabled: true, serviceMonitor: {enabled: true, labels: {release: prometheus}}}}`,
+		"no monitor":   `{exporter: {enabled: true, serviceMonitor: {enabled: false}}}`,
+		"pod monitor":  `{architecture: replication, metrics: {enabled: true, podMonitor: {enabled: true, additionalLabels: {release: prometheus}}}}`,
+		"old monitor":  `{architecture: replication, metrics: {enabled: true, serviceMonitor: {enabled: true, selector: {release: prometheus}}}}`,
 		"empty values": `{architecture: replication, auth: {enabled: true}, commonConfiguration: "", master: {resources: {}, persistence: {storageClass: "-"}}}`,
 	} {
 		values := map[string]any{}

@@ -191,6 +191,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- with $servers.annotations | default $from.annotations }}{{ $_ := set $service "annotations" . }}{{ end }}
 {{- if $service }}{{ $_ := set $spec "service" $service }}{{ end }}
 
+{{- /* A monitor of Prometheus' operator: of pods, whatever the values have it of. */}}
+{{- $metrics := dict }}
+{{- range $from := list ($v.exporter | default dict).serviceMonitor ($v.metrics | default dict).podMonitor ($v.metrics | default dict).serviceMonitor }}
+{{- with $from }}
+{{- if eq (toString .enabled) "true" }}{{ $_ := set $metrics "podMonitor" true }}{{ end }}
+{{- with .labels | default .additionalLabels | default .selector }}{{ $_ := set $metrics "podMonitorLabels" . }}{{ end }}
+{{- end }}
+{{- end }}
+{{- if $metrics }}{{ $_ := set $spec "metrics" $metrics }}{{ end }}
+
 {{- /* Pods */}}
 {{- with $resources.server | default $resources.master | default $resources.slave | default $redis.resources | default $master.resources | default $replica.resources }}{{ $_ := set $spec "resources" . }}{{ end }}
 {{- range $field := list "nodeSelector" "tolerations" "affinity" "priorityClassName" }}
@@ -221,8 +231,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   "podDisruptionBudget" "the operator makes one"
   "pdb" "the operator makes PodDisruptionBudgets"
   "haproxy" "the Service of the Redis always leads to the master"
-  "exporter" "the agents serve metrics themselves, at port 9379"
-  "metrics" "the agents serve metrics themselves, at port 9379"
+  "exporter" "the agents serve metrics themselves, at port 9379; of a monitor, whether there is one and its labels are kept"
+  "metrics" "the agents serve metrics themselves, at port 9379; of a monitor, whether there is one and its labels are kept"
   "sysctlImage" "nothing runs as root"
   "sysctl" "nothing runs as root"
   "volumePermissions" "nothing runs as root"
