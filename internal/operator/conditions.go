@@ -30,18 +30,11 @@ func readyCondition(r *v1alpha1.Redis, o observation, m *instance, d doing) meta
 	}
 	wanted := o.wanted(r)
 	all := append(wanted[:len(wanted):len(wanted)], o.sentinels...)
-	if d.refused || d.prevents(all) {
-		return no(d.reason, d.message)
-	}
-	for _, x := range all {
-		if x.pod == nil || x.ready() {
-			continue
-		}
-		if p := podProblem(x.pod); p != "" {
-			return no(v1alpha1.ReasonPodCannotStart, x.name+": "+p)
-		}
-	}
 	switch {
+	case d.refused, d.prevents(all):
+		return no(d.reason, d.message)
+	case problem(all) != "":
+		return no(v1alpha1.ReasonPodCannotStart, problem(all))
 	case m == nil:
 		return no(v1alpha1.ReasonNoMaster, orElse(notReady(wanted), "no member is master"))
 	case notReady(wanted) != "":
@@ -124,11 +117,8 @@ func progressCondition(wanted []instance, d doing) metav1.Condition {
 		return condition(v1alpha1.ConditionProgressing, metav1.ConditionTrue, d.reason, d.message)
 	case notReady(wanted) == "":
 		return condition(v1alpha1.ConditionProgressing, metav1.ConditionFalse, v1alpha1.ReasonIdle, "nothing to do")
-	}
-	for _, x := range wanted {
-		if x.pod != nil && !x.ready() && podProblem(x.pod) != "" {
-			return condition(v1alpha1.ConditionProgressing, metav1.ConditionFalse, v1alpha1.ReasonPodCannotStart, x.name+": "+podProblem(x.pod))
-		}
+	case problem(wanted) != "":
+		return condition(v1alpha1.ConditionProgressing, metav1.ConditionFalse, v1alpha1.ReasonPodCannotStart, problem(wanted))
 	}
 	return condition(v1alpha1.ConditionProgressing, metav1.ConditionTrue, v1alpha1.ReasonCreating, notReady(wanted))
 }

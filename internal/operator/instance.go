@@ -25,6 +25,8 @@ type instance struct {
 	outdated string
 	// unaware: what its agent says of its settings is about older ones than those wanted now.
 	unaware bool
+	// trouble is what events say why it does not come up, empty where they say nothing or its pod says why.
+	trouble string
 }
 
 // instances are those of a StatefulSet, by ordinal: the first wanted ones whether they exist or not, and what exists
@@ -99,11 +101,11 @@ func (i instance) stuck(now time.Time) bool {
 func (i instance) message() string {
 	switch {
 	case i.pod == nil:
-		return "the pod does not exist yet"
+		return orElse(i.trouble, "the pod does not exist yet")
 	case i.pod.DeletionTimestamp != nil:
 		return "the pod is stopping"
 	}
-	if p := podProblem(i.pod); p != "" && !podReady(i.pod) {
+	if p := i.problem(); p != "" && !podReady(i.pod) {
 		return p
 	}
 	switch {
@@ -163,6 +165,16 @@ func podStarted(p *corev1.Pod) bool {
 		}
 	}
 	return len(p.Status.ContainerStatuses) > 0
+}
+
+// problem is what Kubernetes says why its pod cannot be created or started, empty when it says nothing of the kind.
+func (i instance) problem() string {
+	if i.pod != nil {
+		if p := podProblem(i.pod); p != "" {
+			return p
+		}
+	}
+	return i.trouble
 }
 
 // podProblem is what the kubelet or the scheduler says why a pod cannot start, empty when it says nothing of the kind.

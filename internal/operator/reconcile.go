@@ -84,6 +84,8 @@ type memory struct {
 	monitorAt time.Time
 	// resizeAfter is when a handover that a smaller size needs is tried again.
 	resizeAfter time.Time
+	// silentSince is since when a pod does not come up without saying why; zero while none does.
+	silentSince time.Time
 	// migration moves slots, nil while none do.
 	migration *migration
 	// formed: the cluster of mode Cluster was seen whole.
@@ -113,6 +115,9 @@ func (c *redisController) Reconcile(ctx context.Context, req reconcile.Request) 
 
 	o, live, token, err := c.observe(ctx, r)
 	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if err := c.troubles(ctx, r, mem, &o); err != nil {
 		return reconcile.Result{}, err
 	}
 	d, next, workErr := c.work(ctx, r, mem, &o, live, token)

@@ -154,8 +154,8 @@ func clusterConditions(r *v1alpha1.Redis, o observation, d doing) []metav1.Condi
 // problem is the first pod that cannot start, and why.
 func problem(wanted []instance) string {
 	for _, x := range wanted {
-		if x.pod != nil && !x.ready() && podProblem(x.pod) != "" {
-			return x.name + ": " + podProblem(x.pod)
+		if p := x.problem(); p != "" && !x.ready() {
+			return x.name + ": " + p
 		}
 	}
 	return ""

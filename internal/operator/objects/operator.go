@@ -42,7 +42,7 @@ func OperatorRules() []rbacv1.PolicyRule {
 		{APIGroups: []string{"monitoring.coreos.com"}, Resources: []string{"podmonitors"}, Verbs: []string{"get", "create", "patch", "delete"}},
 		// The agents' Lease; the operator itself does not touch it.
 		{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: append(read[:3:3], "create", "update")},
-		{APIGroups: []string{"", "events.k8s.io"}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}},
+		{APIGroups: []string{"", "events.k8s.io"}, Resources: []string{"events"}, Verbs: []string{"list", "create", "patch"}},
 	}
 }
 

@@ -1,0 +1,110 @@
+package operator
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/fields"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"redstart.dev/redstart/api/v1alpha1"
+)
+
+// troubleAfter is how long a pod may be missing or starting before events are asked why: most come up sooner.
+const troubleAfter = 5 * time.Second
+
+// troubles asks the events of the namespace about pods that do not come up and do not say why: what a quota or an admission refuses,
+// and what a kubelet cannot mount, is told nowhere else.
+func (c *redisController) troubles(ctx context.Context, r *v1alpha1.Redis, mem *memory, o *observation) error {
+	silent := false
+	for _, all := range [][]instance{o.members, o.sentinels} {
+		for _, x := range all {
+			silent = silent || x.silent()
+		}
+	}
+	switch {
+	case c.agentImage == "" || !silent: // on one machine there are no such refusals
+		mem.silentSince = time.Time{}
+		return nil
+	case mem.silentSince.IsZero():
+		mem.silentSince = o.now
+	}
+	if o.now.Sub(mem.silentSince) < troubleAfter {
+		return nil
+	}
+	var list corev1.EventList
+	err := c.applier.direct.List(ctx, &list, client.InNamespace(r.Namespace),
+		client.MatchingFieldsSelector{Selector: fields.OneTermEqualSelector("type", corev1.EventTypeWarning)})
+	if apierrors.IsForbidden(err) {
+		return nil // less is told
+	}
+	if err != nil {
+		return fmt.Errorf("list the events of namespace %s: %w", r.Namespace, err)
+	}
+	tell(r.Name, o.members, list.Items)
+	tell(v1alpha1.SentinelName(r.Name), o.sentinels, list.Items)
+	return nil
+}
+
+// silent tells that a pod does not come up, and that nothing in the pod says why.
+func (i instance) silent() bool {
+	return i.pod == nil || i.pod.DeletionTimestamp == nil && i.agent == nil && !podStarted(i.pod) && podProblem(i.pod) == ""
+}
+
+// tell gives those instances of a StatefulSet that are silent what events say of them last. Of the creation of a pod only an event
+// counts that is younger than all pods of the set: an older one may be about a pod that was there meanwhile.
+func tell(set string, all []instance, events []corev1.Event) {
+	var created time.Time
+	for _, x := range all {
+		if x.pod != nil && x.pod.CreationTimestamp.After(created) {
+			created = x.pod.CreationTimestamp.Time
+		}
+	}
+	for n := range all {
+		x := &all[n]
+		if !x.silent() {
+			continue
+		}
+		var last time.Time
+		for i := range events {
+			e := &events[i]
+			text := troubleOf(set, *x, e)
+			if at := lastSeen(e); text != "" && at.After(last) && (x.pod != nil || at.After(created)) {
+				x.trouble, last = text, at
+			}
+		}
+	}
+}
+
+// troubleOf is what an event says of an instance, empty where it is about something else.
+func troubleOf(set string, x instance, e *corev1.Event) string {
+	about := e.InvolvedObject
+	switch {
+	case x.pod == nil && about.Kind == "StatefulSet" && about.Name == set && e.Reason == "FailedCreate":
+		if what, why, found := strings.Cut(e.Message, " failed error: "); found && strings.HasPrefix(what, "create Pod "+x.name+" in ") {
+			return "the pod cannot be created: " + why
+		}
+	case x.pod != nil && about.Kind == "Pod" && about.UID == x.pod.UID:
+		switch e.Reason {
+		case "FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox":
+			return e.Reason + ": " + e.Message
+		}
+	}
+	return ""
+}
+
+// lastSeen is when an event happened last.
+func lastSeen(e *corev1.Event) time.Time {
+	last := e.LastTimestamp.Time
+	if e.EventTime.After(last) {
+		last = e.EventTime.Time
+	}
+	if e.Series != nil && e.Series.LastObservedTime.After(last) {
+		last = e.Series.LastObservedTime.Time
+	}
+	return last
+}
