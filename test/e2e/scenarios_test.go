@@ -122,15 +122,7 @@ func emptyMaster(in *instance, master string) {
 func changeConfigLive(in *instance, _ string) {
 	in.update(func(r *v1alpha1.Redis) { r.Spec.Config["maxmemory"] = "123mb" })
 	eventually(in.t, time.Minute, "maxmemory on every member", func(ctx context.Context) bool {
-		for _, addr := range in.addresses() {
-			c := direct(addr, in.password)()
-			m, err := c.ConfigGet(ctx, "maxmemory").Result()
-			_ = c.Close()
-			if err != nil || m["maxmemory"] != fmt.Sprint(123<<20) {
-				return false
-			}
-		}
-		return true
+		return in.everywhere(ctx, "maxmemory", fmt.Sprint(123<<20))
 	})
 }
 
