@@ -25,7 +25,7 @@ type instance struct {
 	outdated string
 	// unaware: what its agent says of its settings is about older ones than those wanted now.
 	unaware bool
-	// trouble is what events say why it does not come up, empty where they say nothing or its pod says why.
+	// trouble is what events say why it does not come up, empty where they say nothing or its pod says it.
 	trouble string
 }
 
@@ -169,12 +169,10 @@ func podStarted(p *corev1.Pod) bool {
 
 // problem is what Kubernetes says why its pod cannot be created or started, empty when it says nothing of the kind.
 func (i instance) problem() string {
-	if i.pod != nil {
-		if p := podProblem(i.pod); p != "" {
-			return p
-		}
+	if i.trouble != "" || i.pod == nil {
+		return i.trouble
 	}
-	return i.trouble
+	return podProblem(i.pod)
 }
 
 // podProblem is what the kubelet or the scheduler says why a pod cannot start, empty when it says nothing of the kind.

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"redstart.dev/redstart/api/v1alpha1"
+	"redstart.dev/redstart/internal/operator/objects"
 )
 
 // troubleAfter is how long a pod may be missing or starting before events are asked why: most come up sooner.
@@ -50,9 +51,13 @@ func (c *redisController) troubles(ctx context.Context, r *v1alpha1.Redis, mem *
 	return nil
 }
 
-// silent tells that a pod does not come up, and that nothing in the pod says why.
+// silent tells that a pod does not come up, and that the pod says not why, or no more than that a claim of it has no volume.
 func (i instance) silent() bool {
-	return i.pod == nil || i.pod.DeletionTimestamp == nil && i.agent == nil && !podStarted(i.pod) && podProblem(i.pod) == ""
+	if i.pod == nil {
+		return true
+	}
+	p := podProblem(i.pod)
+	return i.pod.DeletionTimestamp == nil && i.agent == nil && !podStarted(i.pod) && (p == "" || strings.Contains(p, "PersistentVolumeClaim"))
 }
 
 // tell gives those instances of a StatefulSet that are silent what events say of them last. Of the creation of a pod only an event
@@ -88,7 +93,12 @@ func troubleOf(set string, x instance, e *corev1.Event) string {
 		if what, why, found := strings.Cut(e.Message, " failed error: "); found && strings.HasPrefix(what, "create Pod "+x.name+" in ") {
 			return "the pod cannot be created: " + why
 		}
-	case x.pod != nil && about.Kind == "Pod" && about.UID == x.pod.UID:
+	case x.pod == nil:
+	case about.Kind == "PersistentVolumeClaim" && about.Name == objects.ClaimName(x.name) && e.Reason == "ProvisioningFailed":
+		if !lastSeen(e).Before(x.pod.CreationTimestamp.Time) {
+			return "PersistentVolumeClaim " + about.Name + ": " + e.Message
+		}
+	case about.Kind == "Pod" && about.UID == x.pod.UID:
 		switch e.Reason {
 		case "FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox":
 			return e.Reason + ": " + e.Message

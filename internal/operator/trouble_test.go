@@ -27,6 +27,14 @@ func TestTroubleIsTold(t *testing.T) {
 		return event(after, "StatefulSet", "cache", "", "FailedCreate", "create Pod "+pod+" in StatefulSet cache failed error: "+why)
 	}
 	const quota = `pods "cache-1" is forbidden: exceeded quota: few`
+	unbound := pod("b", 0)
+	unbound.Status.Conditions = []corev1.PodCondition{{
+		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable,
+		Message: "0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims.",
+	}}
+	noClass := func(after time.Duration) corev1.Event {
+		return event(after, "PersistentVolumeClaim", "data-cache-1", "c", "ProvisioningFailed", `storageclass "fast" not found`)
+	}
 	ready := corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}}
 	for name, c := range map[string]struct {
 		pod, other *corev1.Pod
@@ -44,6 +52,8 @@ func TestTroubleIsTold(t *testing.T) {
 		"of another set":   {nil, nil, []corev1.Event{event(1, "StatefulSet", "other", "", "FailedCreate", "create Pod cache-1 in StatefulSet other failed error: x")}, "the pod does not exist yet"},
 		"a volume":         {pod("b", time.Minute), nil, []corev1.Event{event(time.Second, "Pod", "cache-1", "b", "FailedMount", `secret "tls" not found`)}, `FailedMount: secret "tls" not found`},
 		"of a pod before":  {pod("b", 0), nil, []corev1.Event{event(time.Second, "Pod", "cache-1", "a", "FailedMount", "x")}, "the pod is starting"},
+		"a claim":          {unbound, nil, []corev1.Event{noClass(0)}, `PersistentVolumeClaim data-cache-1: storageclass "fast" not found`},
+		"a claim before":   {unbound, nil, []corev1.Event{noClass(-time.Minute)}, "Unschedulable: " + unbound.Status.Conditions[0].Message},
 		"other warnings":   {pod("b", 0), nil, []corev1.Event{event(time.Second, "Pod", "cache-1", "b", "Unhealthy", "x")}, "the pod is starting"},
 		"one that has started": {
 			&corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "b"}, Status: ready}, nil,

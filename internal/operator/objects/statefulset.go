@@ -19,6 +19,9 @@ import (
 // volumeData is the volume of a member's data, and of a Sentinel's state.
 const volumeData = "data"
 
+// ClaimName is the claim of a member's volume, as Kubernetes names it.
+func ClaimName(pod string) string { return volumeData + "-" + pod }
+
 // annotationTemplate is the hash of a StatefulSet's pod template without the image of the agent.
 const annotationTemplate = "redstart.dev/template"
 
