@@ -106,7 +106,7 @@ func TestHelm(t *testing.T) {
 		t.Errorf("the upgrade did not upgrade the definitions: the columns are %q", columns)
 	}
 
-	values := `{auth: true, persistentVolume: {size: 1Gi}, redis: {config: {maxmemory: 100mb}}}`
+	values := `{auth: true, persistentVolume: {size: 1Gi}, redis: {config: {maxmemory: 100mb}}, servers: {annotations: {example.com/team: none}}}`
 	notes := h.run("install", "cache", redisChart, "-n", data, "-f", h.values(values))
 	in := c.instance(t, data, "cache")
 	if told := c.followNotes(t, notes); told == "" || told != in.password {
