@@ -10,6 +10,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -79,12 +80,8 @@ func TestInstall(t *testing.T) {
 	inA.waitWrites()
 	inB.waitWrites()
 	eventually(t, time.Minute, "the member that was deleted to be back", func(ctx context.Context) bool {
-		for _, p := range inA.pods(ctx, v1alpha1.ComponentMember) {
-			if !podReady(&p) {
-				return false
-			}
-		}
-		return true
+		pods := inA.pods(ctx, v1alpha1.ComponentMember)
+		return len(pods) == 3 && !slices.ContainsFunc(pods, func(p corev1.Pod) bool { return !podReady(&p) })
 	})
 	before := slices.Concat(inA.runs(), inB.runs())
 	setUp()
