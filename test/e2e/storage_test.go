@@ -30,10 +30,11 @@ func TestStorageGrows(t *testing.T) {
 	before := in.runs()
 	in.update(func(r *v1alpha1.Redis) { r.Spec.Storage.Size = ptr.To(resource.MustParse("2Gi")) })
 	in.waitClaims("2Gi")
-	progressing := in.waitCondition(v1alpha1.ConditionProgressing, metav1.ConditionTrue, v1alpha1.ReasonStorageGrowing)
-	if !strings.Contains(progressing.Message, "data-cache-0, data-cache-1, data-cache-2 to grow to 2Gi; its storage driver does that") {
-		t.Errorf("it says: %s", progressing.Message)
-	}
+	const waits = "data-cache-0, data-cache-1, data-cache-2 to grow to 2Gi; its storage driver does that"
+	eventually(t, time.Minute, "the condition Progressing to name "+waits, func(context.Context) bool {
+		c := in.condition(v1alpha1.ConditionProgressing)
+		return c.Reason == v1alpha1.ReasonStorageGrowing && strings.Contains(c.Message, waits)
+	})
 	for _, claim := range in.claims() {
 		base := claim.DeepCopy()
 		claim.Status.Capacity[corev1.ResourceStorage] = resource.MustParse("2Gi")
