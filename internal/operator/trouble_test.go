@@ -57,7 +57,8 @@ func TestTroubleIsTold(t *testing.T) {
 		"other warnings":   {pod("b", 0), nil, []corev1.Event{event(time.Second, "Pod", "cache-1", "b", "Unhealthy", "x")}, "the pod is starting"},
 		"one that has started": {
 			&corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "b"}, Status: ready}, nil,
-			[]corev1.Event{event(time.Second, "Pod", "cache-1", "b", "FailedMount", "x")}, "the pod is starting",
+			[]corev1.Event{event(time.Second, "Pod", "cache-1", "b", "FailedMount", "x")},
+			"the pod is starting",
 		},
 	} {
 		all := []instance{{name: "cache-0", pod: c.other}, {name: "cache-1", ordinal: 1, pod: c.pod}}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -113,7 +114,7 @@ func (in *instance) waitCondition(kind string, status metav1.ConditionStatus, re
 			in.t.Logf("%s is %s, %s: %s", kind, c.Status, c.Reason, c.Message)
 		}
 	}()
-	eventually(in.t, time.Minute, string(kind+" "+string(status)+", "+reason), func(context.Context) bool {
+	eventually(in.t, time.Minute, fmt.Sprintf("%s %s, %s", kind, status, reason), func(context.Context) bool {
 		c = in.condition(kind)
 		return c.Status == status && c.Reason == reason
 	})
