@@ -218,6 +218,11 @@ func TestUpAndDown(t *testing.T) {
 	s.write("far.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: far}\nspec: {ports: [{port: 80}]}\n")
 	s.must("apply", "-f", "far.yaml")
 	s.must("status", strings.TrimSpace(s.must("get", "redis", "-o", "name")))
+	for _, format := range []string{"jsonpath={.status.master}{.none}", "go-template={{.status.master}}"} {
+		if out := s.must("get", "redis", "cache", "-o", format); out != "cache-0" {
+			t.Errorf("get -o %s prints %q, want cache-0", format, out)
+		}
+	}
 	s.write("all.yaml", s.must("get", "redis,services", "-o", "yaml"))
 	if out := s.must("apply", "-f", "all.yaml", "--dry-run"); !strings.HasPrefix(out, "5 objects are valid") {
 		t.Errorf("what get prints of two kinds is %s", out)

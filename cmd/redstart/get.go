@@ -39,6 +39,7 @@ func newGetCommand(a *app) *cobra.Command {
   redstart get pods -L redis-role
   redstart get deployment frontend -o yaml
   redstart get pods -l redis-role=replica -o name
+  redstart get redis cache -o jsonpath='{.status.master}'
   redstart get all
   redstart get pods -w`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -61,7 +62,11 @@ func newGetCommand(a *app) *cobra.Command {
 			if err := checkSelector(f.selector); err != nil {
 				return err
 			}
-			return checkOutput(f.output, "table", "wide", "json", "yaml", "name")
+			if f.tables() {
+				return nil
+			}
+			_, err := newDataPrinter(f.output)
+			return err
 		},
 		ValidArgsFunction: a.completeKindAndName,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -92,7 +97,7 @@ func newGetCommand(a *app) *cobra.Command {
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringVarP(&f.output, "output", "o", "table", "`FORMAT`: table, wide, json, yaml or name")
+	fl.StringVarP(&f.output, "output", "o", "table", "`FORMAT`: table, wide, json, yaml, name, jsonpath=TEMPLATE or go-template=TEMPLATE")
 	fl.StringSliceVarP(&f.labelColumns, "label-columns", "L", nil, "`LABELS` to show as columns")
 	fl.StringVarP(&f.selector, "selector", "l", "", "show only what has these `LABELS`, for example app=web,tier!=cache")
 	fl.BoolVarP(&f.watch, "watch", "w", false, "then show every change, until interrupted")
@@ -147,7 +152,10 @@ func (a *app) getTables(ctx context.Context, c *client.Client, kind string, name
 
 // getObjects prints the objects of all kinds as one piece of data.
 func (a *app) getObjects(ctx context.Context, c *client.Client, kinds, names []string, f getFlags) error {
-	printer := newDataPrinter(f.output)
+	printer, err := newDataPrinter(f.output)
+	if err != nil {
+		return err
+	}
 	var all []unstructured.Unstructured
 	var last client.Query
 	for _, kind := range kinds {
@@ -175,15 +183,34 @@ func inNamespace(c *client.Client, m *meta.RESTMapping, all bool) string {
 	return " in namespace " + c.Namespace
 }
 
-func newDataPrinter(output string) printers.ResourcePrinter {
+// newDataPrinter prints for programs, templates as kubectl's.
+func newDataPrinter(output string) (printers.ResourcePrinter, error) {
 	switch output {
 	case "json":
-		return &printers.OmitManagedFieldsPrinter{Delegate: &printers.JSONPrinter{}}
+		return &printers.OmitManagedFieldsPrinter{Delegate: &printers.JSONPrinter{}}, nil
 	case "yaml":
-		return &printers.OmitManagedFieldsPrinter{Delegate: &printers.YAMLPrinter{}}
-	default:
-		return &printers.NamePrinter{}
+		return &printers.OmitManagedFieldsPrinter{Delegate: &printers.YAMLPrinter{}}, nil
+	case "name":
+		return &printers.NamePrinter{}, nil
 	}
+	format, template, _ := strings.Cut(output, "=")
+	switch {
+	case format == "jsonpath" && template != "":
+		p, err := printers.NewJSONPathPrinter(template)
+		if err != nil {
+			return nil, usagef("--output %s: %v", output, err)
+		}
+		p.AllowMissingKeys(true) // as kubectl does: a field that is not set prints nothing
+		return p, nil
+	case format == "go-template" && template != "":
+		p, err := printers.NewGoTemplatePrinter([]byte(template))
+		if err != nil {
+			return nil, usagef("--output %s: %v", output, err)
+		}
+		p.AllowMissingKeys(true)
+		return p, nil
+	}
+	return nil, checkOutput(output, "table", "wide", "json", "yaml", "name", "jsonpath=TEMPLATE", "go-template=TEMPLATE")
 }
 
 func newTablePrinter(f getFlags, m *meta.RESTMapping, withKind bool) printers.ResourcePrinter {

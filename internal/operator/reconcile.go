@@ -117,9 +117,7 @@ func (c *redisController) Reconcile(ctx context.Context, req reconcile.Request) 
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	if err := c.troubles(ctx, r, mem, &o); err != nil {
-		return reconcile.Result{}, err
-	}
+	c.troubles(ctx, r, mem, &o)
 	d, next, workErr := c.work(ctx, r, mem, &o, live, token)
 	if d, workErr = explain(d, workErr); workErr != nil && d.reason == "" {
 		return reconcile.Result{}, workErr

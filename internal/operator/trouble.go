@@ -2,12 +2,10 @@ package operator
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -18,9 +16,12 @@ import (
 // troubleAfter is how long a pod may be missing or starting before events are asked why: most come up sooner.
 const troubleAfter = 5 * time.Second
 
+// eventsAtOnce bounds how many events are looked at.
+const eventsAtOnce = 1000
+
 // troubles asks the events of the namespace about pods that do not come up and do not say why: what a quota or an admission refuses,
 // and what a kubelet cannot mount, is told nowhere else.
-func (c *redisController) troubles(ctx context.Context, r *v1alpha1.Redis, mem *memory, o *observation) error {
+func (c *redisController) troubles(ctx context.Context, r *v1alpha1.Redis, mem *memory, o *observation) {
 	silent := false
 	for _, all := range [][]instance{o.members, o.sentinels} {
 		for _, x := range all {
@@ -30,25 +31,22 @@ func (c *redisController) troubles(ctx context.Context, r *v1alpha1.Redis, mem *
 	switch {
 	case c.agentImage == "" || !silent: // on one machine there are no such refusals
 		mem.silentSince = time.Time{}
-		return nil
+		return
 	case mem.silentSince.IsZero():
 		mem.silentSince = o.now
 	}
 	if o.now.Sub(mem.silentSince) < troubleAfter {
-		return nil
+		return
 	}
 	var list corev1.EventList
-	err := c.applier.direct.List(ctx, &list, client.InNamespace(r.Namespace),
+	err := c.applier.direct.List(ctx, &list, client.InNamespace(r.Namespace), client.Limit(eventsAtOnce),
 		client.MatchingFieldsSelector{Selector: fields.OneTermEqualSelector("type", corev1.EventTypeWarning)})
-	if apierrors.IsForbidden(err) {
-		return nil // less is told
-	}
-	if err != nil {
-		return fmt.Errorf("list the events of namespace %s: %w", r.Namespace, err)
+	if err != nil { // less is told, and all else goes on
+		c.log.Debug("cannot ask why pods do not come up", "redis", r.Name, "namespace", r.Namespace, "err", err)
+		return
 	}
 	tell(r.Name, o.members, list.Items)
 	tell(v1alpha1.SentinelName(r.Name), o.sentinels, list.Items)
-	return nil
 }
 
 // silent tells that a pod does not come up, and that the pod says not why, or no more than that a claim of it has no volume.
