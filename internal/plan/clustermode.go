@@ -165,7 +165,7 @@ func (o *ClusterObservation) stays(m *ClusterMember) bool { return m.Ordinal < o
 // members that are not wanted any more last, once nothing hangs on them.
 func DecideCluster(o ClusterObservation) ClusterDecision {
 	c := &clusterDecider{ClusterObservation: &o, clusterMap: mapCluster(o.Members)}
-	c.d.Members = max(o.Have, o.wanted())
+	c.d.Members = max(c.needed(), o.wanted())
 	for _, step := range []func() bool{
 		c.form, c.election, c.join, c.migrationRuns, c.acquaint, c.unowned, c.forget, c.replicas, c.migrate, c.leaveMasters, c.shrink, c.missing, c.agree,
 	} {

@@ -280,6 +280,27 @@ func (c *clusterDecider) leaveMasters() bool {
 	return false
 }
 
+// needed is how many members there have to be until shrink removes the last of them. Those beyond that the cluster never had go
+// at once: a size that was taken back need not be reached first.
+func (c *clusterDecider) needed() int {
+	var owned v1alpha1.SlotSet
+	last := 0
+	for _, n := range c.nodes {
+		if n.member != nil {
+			last, owned = max(last, n.member.Ordinal+1), owned.Union(n.slots)
+		}
+	}
+	if owned.Len() < v1alpha1.SlotCount {
+		return c.Have // some that has not told who it is may hold the others
+	}
+	for i := range c.Members {
+		if m := &c.Members[i]; m.Keys > 0 || !alone(m) {
+			last = max(last, m.Ordinal+1)
+		}
+	}
+	return min(last, c.Have)
+}
+
 // shrink removes the members that are not wanted, once the others serve everything without them.
 func (c *clusterDecider) shrink() bool {
 	if c.Have <= c.wanted() {
