@@ -216,3 +216,30 @@ func TestMasterFencesInTime(t *testing.T) {
 		t.Errorf("%d of %d acknowledged writes are lost", lost, of)
 	}
 }
+
+// TestHandoverOfUnknownEnd: the API hangs when the Lease is to be given away. Whether it was is not known, and the answer says so.
+func TestHandoverOfUnknownEnd(t *testing.T) {
+	c := newCluster(t, v1alpha1.ModeReplication, 3, nil)
+	c.ready()
+	g := c.throughGate()
+	for _, p := range c.pods {
+		p.kill()
+		c.start(p)
+	}
+	master := c.ready()
+	w := c.write()
+	w.longest(t)
+	g.shut.Lock()
+	b, err := master.call(t.Context(), "POST", "/handover", `{"id":"1"}`, token)
+	g.shut.Unlock()
+	if err != nil || !strings.Contains(string(b), `"Failed"`) || !strings.Contains(string(b), "may have become master all the same") {
+		t.Errorf("%s, %v", b, err)
+	}
+	last := c.ready()
+	t.Logf("%s was master, %s is: %s", master.name, last.name, b)
+	w.longest(t)
+	w.end()
+	if lost, of := w.lost(t, last); lost != 0 {
+		t.Errorf("%d of %d acknowledged writes are lost", lost, of)
+	}
+}

@@ -76,6 +76,9 @@ func (m *member) handOver(ctx context.Context, a plan.HandOver) error {
 			if h.err == nil {
 				h.err = errors.New("it took too long")
 			}
+			if state.Step == plan.HandoverLeave {
+				h.err = fmt.Errorf("%w; %s may have become master all the same", h.err, h.to.Name)
+			}
 			return m.endHandover(ctx, h, h.err)
 		}
 		if step > plan.HandoverMove {
