@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -35,15 +36,18 @@ func Start(t testing.TB, options ...string) *Server {
 	return start(t, nil, options...)
 }
 
-// Replica starts a replica of master and waits until its link is up.
+// Replica starts a replica of master and waits until that one finds it online.
 func Replica(t testing.TB, master *Server, options ...string) *Server {
 	t.Helper()
 	host, port, _ := net.SplitHostPort(master.Addr)
 	s := Start(t, append([]string{"--replicaof", host + " " + port}, options...)...)
-	c := s.Client()
-	Wait(t, "the replica's link is up", func() bool {
+	_, own, _ := net.SplitHostPort(s.Addr)
+	// The master finds it online a moment after its own link is up.
+	online := regexp.MustCompile(`(?m)^slave\d+:.*\bport=` + own + `,state=online,`)
+	c := master.Client()
+	Wait(t, "the replica is online", func() bool {
 		info, err := c.Info(context.Background(), "replication").Result()
-		return err == nil && strings.Contains(info, "master_link_status:up")
+		return err == nil && online.MatchString(info)
 	})
 	return s
 }

@@ -67,7 +67,11 @@ func (r *run) export(ctx context.Context, source, target *node, slots []int) err
 			continue
 		}
 		// Whoever began it was interrupted. The server goes on.
-		if err := r.follow(ctx, source, j.name, both); err != nil {
+		bytes, err := source.estimate(ctx, slices.Collect(both.All()))
+		if err != nil {
+			return err
+		}
+		if err := r.follow(ctx, source, j.name, both, bytes); err != nil {
 			return err
 		}
 		if j.target != target.id {
@@ -77,6 +81,10 @@ func (r *run) export(ctx context.Context, source, target *node, slots []int) err
 	}
 	if len(wanted) == 0 {
 		return nil
+	}
+	bytes, err := source.estimate(ctx, slices.Collect(wanted.All()))
+	if err != nil {
+		return err
 	}
 	args := []any{"CLUSTER", "MIGRATESLOTS", "SLOTSRANGE"}
 	for _, s := range wanted {
@@ -100,19 +108,15 @@ func (r *run) export(ctx context.Context, source, target *node, slots []int) err
 	}
 	for _, j := range after {
 		if !known[j.name] && j.target == target.id && j.slots.Equal(wanted) {
-			return r.follow(ctx, source, j.name, wanted)
+			return r.follow(ctx, source, j.name, wanted, bytes)
 		}
 	}
 	return fmt.Errorf("CLUSTER MIGRATESLOTS %s at %s: the server does not know of it", wanted, source.addr)
 }
 
-// follow waits for the end of an export, and counts what it moves of slots.
-func (r *run) follow(ctx context.Context, source *node, name string, slots v1alpha1.SlotSet) error {
+// follow waits for the end of an export, and counts what it moves of slots, each key as bytes of them.
+func (r *run) follow(ctx context.Context, source *node, name string, slots v1alpha1.SlotSet, bytes float64) error {
 	list := slices.Collect(slots.All())
-	bytes, err := source.estimate(ctx, list)
-	if err != nil {
-		return err
-	}
 	look := time.NewTicker(exportLook)
 	defer look.Stop()
 	var last exportJob

@@ -121,6 +121,7 @@ func TestExport(t *testing.T) {
 	}
 	checkOwners(t, nodes, third(nodes))
 	checkFill(t, client, 50_000)
+	t.Logf("report %+v", report.Progress)
 	if p := report.Progress; p.Slots != 5462 || p.Keys < 16_000 || p.Bytes < 300_000 {
 		t.Errorf("report %+v", p)
 	}

@@ -61,8 +61,10 @@ func (n *node) weigh(ctx context.Context, slots []int, by By, sample int, weight
 		}
 		bytes, measured := map[int]int64{}, map[int]int64{}
 		for _, k := range sampled {
-			bytes[k.slot] += k.bytes
-			measured[k.slot]++
+			if k.bytes > 0 { // else it is gone
+				bytes[k.slot] += k.bytes
+				measured[k.slot]++
+			}
 		}
 		for slot, count := range measured {
 			weights[slot] = int64(float64(bytes[slot]) / float64(count) * float64(max(count, weights[slot])))
