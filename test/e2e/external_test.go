@@ -270,4 +270,15 @@ func (in *instance) balance(addresses map[string]string) {
 			in.t.Fatal(err)
 		}
 	}
+	// The balancer of a cloud is ready when it tells its address. Here the kube-proxies follow a moment after that.
+	for name, ip := range addresses {
+		eventually(in.t, time.Minute, "the load balancer of "+name, func(ctx context.Context) bool {
+			d := net.Dialer{Timeout: time.Second}
+			conn, err := d.DialContext(ctx, "tcp", net.JoinHostPort(ip, fmt.Sprint(v1alpha1.PortRedis)))
+			if err != nil {
+				return false
+			}
+			return conn.Close() == nil
+		})
+	}
 }
