@@ -2,13 +2,16 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -78,6 +81,12 @@ func TestImportedValues(t *testing.T) {
 	}
 }
 
+// isNetwork tells whether a call failed on its way to a server, or back.
+func isNetwork(err error) bool {
+	var e net.Error
+	return errors.As(err, &e)
+}
+
 var imageLine = regexp.MustCompile(`(?m)^  image: .*$`)
 
 // withDefaultImage takes the image of a Redis that every cluster of the suite has: that of the values may be no longer there.
@@ -102,10 +111,15 @@ func (c *cluster) checkImported(t *testing.T, namespace string, mode v1alpha1.Mo
 		t.Fatal(err)
 	}
 	client := in.writes()()
-	err := client.Set(ctx, "key", "value", 0).Err()
+	var refused error
+	// The Redis is ready a moment before all kube-proxies know where its Service leads.
+	eventually(t, 30*time.Second, "an answer by the Service", func(ctx context.Context) bool {
+		refused = client.Set(ctx, "key", "value", 0).Err()
+		return !isNetwork(refused)
+	})
 	_ = client.Close()
-	if err == nil || !strings.Contains(err.Error(), "NOAUTH") {
-		t.Errorf("without a password a write ends with %v", err)
+	if refused == nil || !strings.Contains(refused.Error(), "NOAUTH") {
+		t.Errorf("without a password a write ends with %v", refused)
 	}
 	in.password = string(secret.Data[v1alpha1.SecretKeyPassword])
 	client = in.writes()()
