@@ -1,10 +1,12 @@
 package operator
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -28,6 +30,10 @@ func (c *redisController) claims(ctx context.Context, r *v1alpha1.Redis) ([]core
 	if err != nil {
 		return nil, fmt.Errorf("list the claims of Redis %s: %w", r.Name, err)
 	}
+	// By ordinal, and not as the cache has them, which is another way each time: they are named in the status.
+	slices.SortFunc(list.Items, func(a, b corev1.PersistentVolumeClaim) int {
+		return cmp.Or(cmp.Compare(len(a.Name), len(b.Name)), cmp.Compare(a.Name, b.Name))
+	})
 	return list.Items, nil
 }
 
