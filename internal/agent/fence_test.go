@@ -68,6 +68,17 @@ func (c *cluster) throughGate() *gate {
 	return g
 }
 
+// allThroughGate starts all members anew behind a gate.
+func (c *cluster) allThroughGate() *gate {
+	c.ready()
+	g := c.throughGate()
+	for _, p := range c.pods {
+		p.kill()
+		c.start(p)
+	}
+	return g
+}
+
 func (g *gate) serve() {
 	for {
 		in, err := g.listener.Accept()
@@ -166,12 +177,7 @@ func TestLostAPIServer(t *testing.T) {
 // TestMasterFencesInTime while all that it asks hangs: the API server, and the agents of the others.
 func TestMasterFencesInTime(t *testing.T) {
 	c := newCluster(t, v1alpha1.ModeReplication, 3, nil)
-	c.ready()
-	g := c.throughGate()
-	for _, p := range c.pods {
-		p.kill()
-		c.start(p)
-	}
+	g := c.allThroughGate()
 	master := c.ready()
 	w := c.write()
 	w.longest(t)
@@ -220,12 +226,7 @@ func TestMasterFencesInTime(t *testing.T) {
 // TestHandoverOfUnknownEnd: the API hangs when the Lease is to be given away. Whether it was is not known, and the answer says so.
 func TestHandoverOfUnknownEnd(t *testing.T) {
 	c := newCluster(t, v1alpha1.ModeReplication, 3, nil)
-	c.ready()
-	g := c.throughGate()
-	for _, p := range c.pods {
-		p.kill()
-		c.start(p)
-	}
+	g := c.allThroughGate()
 	master := c.ready()
 	w := c.write()
 	w.longest(t)
