@@ -34,10 +34,11 @@ var clusterScenarios = []scenario{
 	{
 		name: "a master's data emptied", inject: emptyMaster, moves: true, needs: []need{needProcesses, needDisks},
 		check: func(in *instance, before string) {
-			s, err := in.status(before)
-			if err != nil || s.Role != v1alpha1.RoleReplica {
-				in.t.Errorf("%s, whose disk was emptied, is %q and not a replica: %v", before, s.Role, err)
-			}
+			// Its server is a replica when all is ready; its agent says so in its next turn.
+			eventually(in.t, 10*time.Second, before+", whose disk was emptied, to be a replica", func(context.Context) bool {
+				s, err := in.status(before)
+				return err == nil && s.Role == v1alpha1.RoleReplica
+			})
 			in.checkKnown()
 		},
 	},
