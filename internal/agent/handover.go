@@ -76,9 +76,6 @@ func (m *member) handOver(ctx context.Context, a plan.HandOver) error {
 			if h.err == nil {
 				h.err = errors.New("it took too long")
 			}
-			if state.Step == plan.HandoverLeave {
-				h.err = fmt.Errorf("%w; %s may have become master all the same", h.err, h.to.Name)
-			}
 			return m.endHandover(ctx, h, h.err)
 		}
 		if step > plan.HandoverMove {
@@ -135,7 +132,11 @@ func (m *member) handoverStep(ctx context.Context, h *handoverRun, step plan.Han
 		if m.config.Mode != v1alpha1.ModeSentinel {
 			h.labelled = m.passLabel(h.to.Name)
 		}
-		return m.move(ctx, h)
+		outcome, err := m.move(ctx, h)
+		if outcome == plan.Unknown {
+			err = fmt.Errorf("%w; %s may have become master all the same", err, h.to.Name)
+		}
+		return outcome, err
 	case plan.HandoverFollow:
 		if h.labelled == nil {
 			h.labelled = m.passLabel(h.to.Name) // whom the Sentinels promoted is known only now

@@ -2,6 +2,7 @@ package operator
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,14 +23,9 @@ const eventsAtOnce = 1000
 // troubles asks the events of the namespace about pods that do not come up and do not say why: what a quota or an admission refuses,
 // and what a kubelet cannot mount, is told nowhere else.
 func (c *redisController) troubles(ctx context.Context, r *v1alpha1.Redis, mem *memory, o *observation) {
-	silent := false
-	for _, all := range [][]instance{o.members, o.sentinels} {
-		for _, x := range all {
-			silent = silent || x.silent()
-		}
-	}
 	switch {
-	case c.agentImage == "" || !silent: // on one machine there are no such refusals
+	case c.agentImage == "", // on one machine there are no such refusals
+		!slices.ContainsFunc(slices.Concat(o.members, o.sentinels), instance.silent):
 		mem.silentSince = time.Time{}
 		return
 	case mem.silentSince.IsZero():

@@ -118,10 +118,7 @@ func (c *clusterDecider) forget() bool {
 	}
 	var names []string
 	for _, id := range slices.Sorted(maps.Keys(stale)) {
-		if n := c.nodes[id]; n != nil && len(n.slots) > 0 || len(c.replicasOf(id)) > 0 {
-			continue
-		}
-		if owns[id] {
+		if owns[id] || len(c.replicasOf(id)) > 0 {
 			continue // who forgets an owner refuses keys of its slots until their new one tells it
 		}
 		c.forgetNode(id)

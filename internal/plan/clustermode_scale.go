@@ -211,13 +211,14 @@ func (c *clusterDecider) migrate() bool {
 	if len(set.kept) < c.Shards {
 		return c.step(ClusterWaiting, "%d of %d masters are there; waiting for members", len(set.kept), c.Shards)
 	}
-	for _, n := range append(slices.Clone(set.kept), set.emptied...) {
+	all := slices.Concat(set.kept, set.emptied)
+	for _, n := range all {
 		if !n.up() {
 			return c.step(ClusterWaiting, "slots move when every master is up; waiting for %s", n.name())
 		}
 	}
 	for _, a := range set.kept {
-		for _, b := range append(slices.Clone(set.kept), set.emptied...) {
+		for _, b := range all {
 			if a != b && (!c.reaches(a, b) || !c.reaches(b, a)) {
 				return c.step(ClusterWaiting, "slots move when every master knows the others; %s and %s do not yet", a.name(), b.name())
 			}
@@ -225,7 +226,7 @@ func (c *clusterDecider) migrate() bool {
 	}
 	// Clients follow the slots to their new master at once, and it refuses them until it finds the cluster whole: for up to five
 	// seconds after it came to know a majority of the masters (CLUSTER_MAX_REJOIN_DELAY in its source).
-	for _, n := range append(slices.Clone(set.kept), set.emptied...) {
+	for _, n := range all {
 		switch {
 		case !c.whole(n.member):
 			return c.step(ClusterWaiting, "slots move when every master knows whose they are; %s does not yet", n.name())

@@ -74,18 +74,18 @@ func countPods(ctx context.Context, live client.Reader, owner client.Object, sel
 			continue
 		}
 		mine = append(mine, *p)
-		count := &others
-		if p.Labels[appsv1.ControllerRevisionHashLabelKey] == newest && out.Settled {
+		count, label := &others, p.Labels[appsv1.ControllerRevisionHashLabelKey]
+		if label == newest && out.Settled {
 			count = &out.Updated
 		} else {
-			hash = p.Labels[appsv1.ControllerRevisionHashLabelKey]
+			hash = label
 		}
-		of := byHash[p.Labels[appsv1.ControllerRevisionHashLabelKey]]
+		of := byHash[label]
 		count.Pods, of.Pods = count.Pods+1, of.Pods+1
 		if podReady(p) {
 			count.Ready, of.Ready = count.Ready+1, of.Ready+1
 		}
-		byHash[p.Labels[appsv1.ControllerRevisionHashLabelKey]] = of
+		byHash[label] = of
 	}
 	out.Total = int32(len(mine))
 	out.Stable = others

@@ -66,7 +66,7 @@ func (m *machine) follow() (string, error) {
 		if !stepping && !promoting {
 			return "", notStepping
 		}
-		if promoting && m.pastReturn() && (!m.inPlace() || m.routed()) {
+		if promoting && m.pastReturn() && !m.followed() {
 			return "", fmt.Errorf("the old pods are being replaced already; undo goes back when the release is through")
 		}
 		m.backOut("somebody aborted it")

@@ -184,6 +184,7 @@ func (m *machine) releasing() bool {
 func (m *machine) routed() bool   { return len(m.st.TrafficRoutings) > 0 }
 func (m *machine) inPlace() bool  { return m.strategy == v1alpha1.StrategyPartition }
 func (m *machine) shared() bool   { return m.inPlace() && m.routed() }
+func (m *machine) followed() bool { return m.inPlace() && !m.routed() } // traffic follows the pods
 func (m *machine) steps() int32   { return int32(len(m.plan.Steps)) }
 func (m *machine) replaced() bool { return m.Workload.Template == m.st.CanaryRevision }
 

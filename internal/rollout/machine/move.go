@@ -144,7 +144,7 @@ func (m *machine) superseded() bool {
 	if template == m.st.StableRevision {
 		reason = "the workload asks for the stable version again"
 	}
-	if m.inPlace() && !m.routed() && template != m.st.StableRevision {
+	if m.followed() && template != m.st.StableRevision {
 		m.record(m.st.CanaryRevision, v1alpha1.ReleaseSuperseded, reason)
 		m.start(template) // whatever is not of this version is replaced, batch by batch
 		return true
@@ -157,7 +157,7 @@ func (m *machine) superseded() bool {
 func (m *machine) backOut(reason string) {
 	m.st.FailureReason, m.st.PauseReason = reason, ""
 	m.event(true, "RollingBack", "revision "+m.st.CanaryRevision+": "+reason)
-	if m.inPlace() && !m.routed() {
+	if m.followed() {
 		m.enter(v1alpha1.RolloutRollingBack, v1alpha1.StepReverting)
 		return
 	}

@@ -172,7 +172,7 @@ func (m *machine) problem() string {
 // promote puts the new version in the place of the old one. With routes, the extra pods take all traffic while the
 // workload itself is replaced behind them.
 func (m *machine) promote() {
-	if !m.pastReturn() || m.inPlace() && !m.routed() {
+	if !m.pastReturn() || m.followed() {
 		if m.superseded() || m.held() && m.st.StepState != v1alpha1.StepReplacing {
 			if m.st.Phase == v1alpha1.RolloutPaused {
 				m.st.Phase = v1alpha1.RolloutPromoting // it goes on from here, not from a step
