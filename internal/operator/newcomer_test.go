@@ -50,18 +50,18 @@ func TestNewcomer(t *testing.T) {
 	if err := nodes[0].ClusterMeet(t.Context(), newcomer.Addr, 0); err != nil {
 		t.Fatal(err)
 	}
-	clustertest.Eventually(t, "the newcomer knows the masters that answer", func(ctx context.Context) error {
+	clustertest.Eventually(t, "the newcomer and the masters that answer know each other", func(ctx context.Context) error {
 		all, err := views(ctx)
 		if err != nil {
 			return err
 		}
-		for _, n := range nodes[:2] {
+		for i, n := range nodes[:2] {
 			if k := all[3].Node(n.ID); k == nil || k.Handshake || len(k.Slots) == 0 {
 				return fmt.Errorf("it knows %+v of %s", k, n.Addr)
 			}
-		}
-		if k := all[0].Node(newcomer.ID); k == nil || k.Handshake {
-			return errors.New("the first master does not know it")
+			if k := all[i].Node(newcomer.ID); k == nil || k.Handshake {
+				return fmt.Errorf("the master %s does not know it", n.Addr)
+			}
 		}
 		return nil
 	})
