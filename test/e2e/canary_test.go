@@ -51,14 +51,7 @@ func TestCanary(t *testing.T) {
 	r.page("abort")
 	r.waitPhase(v1alpha1.RolloutAborted)
 	r.none("v2")
-	r.page("retry")
-	r.waitStep(1)
-	r.page("everybody")
-	r.waitStep(4)
-	r.share(2000, "v2", 100)
-	r.page("done")
-	r.waitPhase(v1alpha1.RolloutHealthy)
-	r.all("v2")
+	r.retryToTheEnd()
 	window.Open(r.url)
 	window.See("v2 for everybody", browsertest.Shows("v2")+" && "+browsertest.Times("Written in v1")+" === 1")
 
@@ -128,6 +121,13 @@ partition:
 	// The Deployment was given v1 again, so asking for v2 once more is asking for what was given up.
 	r.page("release")
 	r.waitPhase(v1alpha1.RolloutAborted)
+	r.retryToTheEnd()
+	stop()
+}
+
+// retryToTheEnd releases v2 once more, which was given up, and everybody gets it.
+func (r *canary) retryToTheEnd() {
+	r.t.Helper()
 	r.page("retry")
 	r.waitStep(1)
 	r.page("everybody")
@@ -136,7 +136,6 @@ partition:
 	r.page("done")
 	r.waitPhase(v1alpha1.RolloutHealthy)
 	r.all("v2")
-	stop()
 }
 
 // judgedByTheGateway releases a good version and one that takes no more than one message: the numbers of the gateway let the

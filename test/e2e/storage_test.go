@@ -24,12 +24,7 @@ import (
 func TestStorageGrows(t *testing.T) {
 	beyondCore(t)
 	c := theCluster(t, needDisks, needKubernetes)
-	c.storageClass(t, "e2e-grows", func(s *storagev1.StorageClass) { s.AllowVolumeExpansion = ptr.To(true) })
-	spec := redisSpec(v1alpha1.ModeReplication)
-	spec.Storage = &v1alpha1.StorageSpec{Size: ptr.To(resource.MustParse("1Gi")), StorageClassName: ptr.To("e2e-grows")}
-	in := c.create(t, spec)
-	before := in.runs()
-	in.update(func(r *v1alpha1.Redis) { r.Spec.Storage.Size = ptr.To(resource.MustParse("2Gi")) })
+	in, before := c.enlarged(t, "e2e-grows", true)
 	in.waitClaims("2Gi")
 	const waits = "data-cache-0, data-cache-1, data-cache-2 to grow to 2Gi; its storage driver does that"
 	eventually(t, time.Minute, "the condition Progressing to name "+waits, func(context.Context) bool {
@@ -61,12 +56,7 @@ func TestStorageGrows(t *testing.T) {
 func TestStorageGrowthRefused(t *testing.T) {
 	beyondCore(t)
 	c := theCluster(t, needDisks, needKubernetes)
-	c.storageClass(t, "e2e-rigid", func(s *storagev1.StorageClass) { s.AllowVolumeExpansion = ptr.To(false) })
-	spec := redisSpec(v1alpha1.ModeReplication)
-	spec.Storage = &v1alpha1.StorageSpec{Size: ptr.To(resource.MustParse("1Gi")), StorageClassName: ptr.To("e2e-rigid")}
-	in := c.create(t, spec)
-	before := in.runs()
-	in.update(func(r *v1alpha1.Redis) { r.Spec.Storage.Size = ptr.To(resource.MustParse("2Gi")) })
+	in, before := c.enlarged(t, "e2e-rigid", false)
 	refused := in.waitCondition(v1alpha1.ConditionSpecServed, metav1.ConditionFalse, v1alpha1.ReasonStorageNotGrown)
 	t.Log(refused.Message)
 	for _, want := range []string{"spec.storage.size: ", "PersistentVolumeClaim data-cache-", "to 2Gi", "storageclass"} {
@@ -79,6 +69,19 @@ func TestStorageGrowthRefused(t *testing.T) {
 	if now := in.runs(); !slices.Equal(before, now) {
 		t.Errorf("pods restarted: %v before, %v now", before, now)
 	}
+}
+
+// enlarged makes a Redis with volumes of 1Gi of a class that allows them to grow, or not, and asks for 2Gi. runs are those of its
+// containers before that.
+func (c *cluster) enlarged(t *testing.T, class string, allowed bool) (in *instance, runs []string) {
+	t.Helper()
+	c.storageClass(t, class, func(s *storagev1.StorageClass) { s.AllowVolumeExpansion = &allowed })
+	spec := redisSpec(v1alpha1.ModeReplication)
+	spec.Storage = &v1alpha1.StorageSpec{Size: ptr.To(resource.MustParse("1Gi")), StorageClassName: &class}
+	in = c.create(t, spec)
+	runs = in.runs()
+	in.update(func(r *v1alpha1.Redis) { r.Spec.Storage.Size = ptr.To(resource.MustParse("2Gi")) })
+	return in, runs
 }
 
 func (in *instance) claims() []*corev1.PersistentVolumeClaim {
