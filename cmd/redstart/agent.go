@@ -23,7 +23,7 @@ func newAgentCommand() *cobra.Command {
 The pod template tells it what it is: POD_NAME, POD_NAMESPACE, POD_UID, POD_IP, REDSTART_REDIS and
 REDSTART_COMPONENT (member or sentinel). Everything else is in the ConfigMap of the Redis, key agent.json.
 On SIGTERM a master hands over first.`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, os.Interrupt)
 			defer stop()

@@ -47,7 +47,7 @@ changed: every error of every file is listed, and then nothing is applied.`,
 		Example: `  redstart apply -f examples/guestbook
   redstart apply -f cache.yaml --wait
   cat cache.yaml | redstart apply -f -`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if len(files.files) == 0 {
 				return usagef("nothing to apply; name a file or directory with -f")

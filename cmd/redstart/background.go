@@ -35,12 +35,27 @@ func (u *up) runBackground(ctx context.Context, docs []manifest.Document) error 
 		return err
 	}
 	exited := make(chan error, 1)
-	go func() { exited <- child.Wait() }()
+	waiting, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		err := child.Wait()
+		exited <- err
+		if err == nil {
+			err = errStopped
+		}
+		cancel(fmt.Errorf("the background process: %w", err))
+	}()
 
 	fail := func(err error) error {
+		cause := context.Cause(waiting)
 		stop(child, exited)
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return errInterrupted
+		case errors.Is(cause, errStopped):
+			return cause
+		case cause != nil:
+			err = cause
 		}
 		return errors.Join(err, lastLines(logPath))
 	}
@@ -56,9 +71,9 @@ func (u *up) runBackground(ctx context.Context, docs []manifest.Document) error 
 		stop(child, exited)
 		return unlessInterrupted(ctx, err)
 	}
-	err = u.rollOut(ctx, config, docs, true)
+	err = u.rollOut(waiting, config, docs, true)
 	var notReady notReadyError
-	if errors.As(err, &notReady) && ctx.Err() == nil {
+	if errors.As(err, &notReady) && waiting.Err() == nil {
 		return errors.Join(fmt.Errorf("%w; it keeps running: look with redstart status, end it with redstart down", err), lastLines(logPath))
 	}
 	if err != nil {
@@ -66,6 +81,9 @@ func (u *up) runBackground(ctx context.Context, docs []manifest.Document) error 
 	}
 	return nil
 }
+
+// errStopped is a clean end that somebody asked for, by redstart down.
+var errStopped = errors.New("stopped before everything was ready")
 
 // startChild starts the background process, which starts nothing itself before it reads a line from start: see awaitGo.
 func (u *up) startChild(logPath string) (child *exec.Cmd, start io.Writer, err error) {

@@ -15,7 +15,7 @@ func newCopyAgentCommand() *cobra.Command {
 		Use:    "copy-agent FILE",
 		Short:  "Copy this program to FILE",
 		Hidden: true,
-		Args:   cobra.ExactArgs(1),
+		Args:   arguments(1, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			self, err := os.Executable()
 			if err != nil {

@@ -319,3 +319,45 @@ spec:
 		t.Errorf("the state directory is left: %v", err)
 	}
 }
+
+// Whoever ends what is still starting in the background is told so in both places.
+func TestDownDuringUp(t *testing.T) {
+	s := newSession(t)
+	s.write("never.yaml", `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: never}
+spec:
+  selector: {matchLabels: {app: never}}
+  template:
+    metadata: {labels: {app: never}}
+    spec:
+      containers:
+        - name: main
+          image: never
+          command: [sleep, "600"]
+          readinessProbe: {exec: {command: ["false"]}}
+`)
+	type result struct {
+		out string
+		err error
+	}
+	started := make(chan result, 1)
+	go func() {
+		out, err := s.run("redstart", "up", "-d", "-f", "never.yaml")
+		started <- result{out, err}
+	}()
+	there := func() bool {
+		out, _ := s.run("redstart", "get", "pods", "-o", "name")
+		return strings.HasPrefix(out, "pod/never")
+	}
+	for deadline := time.Now().Add(time.Minute); !there(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("no pod within a minute")
+		}
+	}
+	s.must("down")
+	got := <-started
+	if want := "redstart: the background process: stopped before everything was ready\n"; got.err == nil || !strings.HasSuffix(got.out, want) {
+		t.Errorf("up -d: error %v, printed\n%swant an end of\n%s", got.err, got.out, want)
+	}
+}

@@ -22,7 +22,7 @@ func newDownCommand(a *app) *cobra.Command {
 		Short: "Stop what up started on this machine; the data stays",
 		Example: `  redstart down
   redstart down --purge    # delete the data too`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			state, err := localcluster.StateDir(a.stateDir)
 			if err != nil {

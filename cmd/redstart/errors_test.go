@@ -41,7 +41,12 @@ func TestErrors(t *testing.T) {
 	}{
 		{name: "unknown command", args: "stats", code: 2, want: `unknown command "stats" \(did you mean "status"\?\); see redstart --help`},
 		{name: "unknown flag", args: "get pods --wide", code: 2, want: `unknown flag: --wide; see redstart get --help`},
-		{name: "too many arguments", args: "status a b", code: 2, want: `accepts at most 1 arg\(s\), received 2; usage: redstart status \[NAME\] \[flags\]`},
+		{name: "too many arguments", args: "status a b", code: 2, want: `unexpected argument "b"; usage: redstart status \[NAME\] \[flags\]`},
+		{name: "a file without its flag", args: "up FILE", code: 2, want: `unexpected argument "FILE": files are named with -f; usage: redstart up \[-f DIR\] \[flags\]`},
+		{name: "no name", args: "failover", code: 2, want: `NAME is missing; usage: redstart failover NAME \[flags\]`},
+		{name: "nothing to scale", args: "scale --replicas 3", code: 2, want: `NAME is missing; usage: redstart scale .*`},
+		{name: "no port at all", args: "port-forward cache-0", code: 2, want: `\[LOCAL:\]REMOTE is missing; usage: redstart port-forward TARGET \[LOCAL:\]REMOTE`},
+		{name: "a shell and more", args: "completion bash now", code: 2, want: `unexpected argument "now"; usage: redstart completion bash.*`},
 		{name: "unknown output", args: "get pods -o xml", code: 2, want: `--output "xml" is not known; expected one of table, wide, json, yaml, name, jsonpath=TEMPLATE, go-template=TEMPLATE`},
 		{name: "an output without a template", args: "get pods -o jsonpath", code: 2, want: `--output "jsonpath" is not known; expected one of .*, jsonpath=TEMPLATE, go-template=TEMPLATE`},
 		{name: "a template with an end missing", args: "get pods -o jsonpath={.kind", code: 2, want: `--output jsonpath=\{\.kind: unclosed action`},

@@ -35,7 +35,7 @@ the slots of masters that are lost for good to replicas, without the votes of a 
 			if err := checkOutput(output, "table", "json"); err != nil {
 				return err
 			}
-			return cobra.ExactArgs(1)(cmd, args)
+			return arguments(1, 1)(cmd, args)
 		},
 		ValidArgsFunction: a.completeNames(client.Redises),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -55,7 +55,7 @@ It finds Redis, by --get-hosts-from,
 
   # through Sentinels
   redstart guestbook --get-hosts-from sentinel --sentinel-addrs cache-sentinel:26379 --sentinel-master-name cache`,
-		Args:         cobra.NoArgs,
+		Args:         arguments(0, 0),
 		SilenceUsage: true,
 		PreRunE: func(cmd *cobra.Command, _ []string) error {
 			return errors.Join(flagsFromEnvironment(cmd.Flags(), os.LookupEnv), o.check())

@@ -21,7 +21,7 @@ func newReaperCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "reaper",
 		Short: "Kill the pods of a redstart up that died",
-		Args:  cobra.NoArgs,
+		Args:  arguments(0, 0),
 		RunE: func(*cobra.Command, []string) error {
 			process.ReaperMain(os.Stdin)
 			return nil

@@ -48,7 +48,7 @@ other; the definitions still belong to the whole cluster, and somebody who may n
 		Example: `  redstart install --image registry.example.com/redstart:v1
   redstart install -n redis --watch-namespace redis --watch-namespace staging --replicas 2
   redstart install --dry-run >redstart.yaml`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Namespace = a.namespace
 			if o.Namespace == "" {

@@ -50,7 +50,7 @@ func TestInstallRefuses(t *testing.T) {
 		{"install --image=", "redstart: --image \"\" is no image; expected for example registry.example.com/redstart:v1\n", exitUsage},
 		{"install --image-pull-policy Often", "redstart: --image-pull-policy \"Often\" is not known; expected Always, IfNotPresent or Never\n", exitUsage},
 		{"install --watch-namespace A", "redstart: \"A\" is no namespace; use lower case letters, digits and '-'\n", exitUsage},
-		{"install somewhere", "redstart: unknown command \"somewhere\" for \"redstart install\"; usage: redstart install [flags]\n", exitUsage},
+		{"install somewhere", "redstart: unexpected argument \"somewhere\"; usage: redstart install [flags]\n", exitUsage},
 		{"render", "redstart: which Redis? name its file, or - for standard input\n", exitUsage},
 		{"render -o xml x.yaml", "redstart: --output \"xml\" is not known; expected one of yaml, json\n", exitUsage},
 		{"render ../../examples/guestbook/frontend.yaml", "redstart: ../../examples/guestbook/frontend.yaml: no Redis found; the operator makes objects for nothing else\n", exitFailed},

@@ -183,7 +183,7 @@ gateway.networking.k8s.io/HTTPRoute/trafficRouting.lua. FILE may be - for standa
 		Example: `  redstart lua run my.lua --rollout rollout.yaml --object route.yaml --step 1
   kubectl get httproute web -o yaml | \
     redstart lua run gateway.networking.k8s.io/HTTPRoute/trafficRouting.lua --rollout rollout.yaml --object - --step 2 -o yaml`,
-		Args: cobra.ExactArgs(1),
+		Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error { return luaRun(cmd.Context(), a, args[0], f) },
 	}
 	cmd.Flags().StringVar(&f.rollout, "rollout", "", "`FILE` of the Rollout, one of redstart.dev or rollouts.kruise.io, or of a TrafficRouting of the latter")

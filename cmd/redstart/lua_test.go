@@ -104,7 +104,7 @@ func TestLua(t *testing.T) {
 		{name: "no rollout", args: "run x.lua --object DIR/route.yaml --step 1", code: 2, err: `which Rollout\? name its file with --rollout`},
 		{name: "no object", args: "run x.lua --rollout DIR/rollout.yaml --step 1", code: 2, err: `which object\? name its file with --object`},
 		{name: "no step", args: "run x.lua --rollout DIR/rollout.yaml --object DIR/route.yaml", code: 2, err: `which step\? give --step N, N from 1`},
-		{name: "no script", args: "run", code: 2, err: `accepts 1 arg\(s\), received 0; usage: redstart lua run .*`},
+		{name: "no script", args: "run", code: 2, err: `SCRIPT is missing; usage: redstart lua run .*`},
 		{name: "unknown output", args: "run x.lua --rollout DIR/rollout.yaml --object DIR/route.yaml --step 1 -o xml", code: 2, err: `--output "xml" is not known; expected one of diff, yaml, json`},
 		{name: "unknown script", args: "run none.lua --rollout DIR/rollout.yaml --object DIR/route.yaml --step 1", code: 1, err: `none.lua: no such file, and no shipped script; expected a path such as .*`},
 		{name: "unknown step", args: "run DIR/bad.lua --rollout DIR/rollout.yaml --object DIR/route.yaml --step 3", code: 1, err: `.*rollout.yaml: there is no step 3; expected 1 to 2`},

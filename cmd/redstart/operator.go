@@ -25,7 +25,7 @@ and reports what it sees. It runs in the cluster; "redstart up" has one of its o
 
   # On a workstation, for one namespace of the current cluster
   redstart operator --namespace=default --agent-image=IMAGE`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.AgentImage == "" {
 				return usagef("--agent-image is empty; expected the image that holds redstart, which the pods copy their agent from")

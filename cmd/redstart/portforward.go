@@ -25,7 +25,7 @@ of a pod, a Redis (its master), a Service, a Deployment or a StatefulSet. LOCAL 
   redstart port-forward service/frontend 8080:80
   redstart port-forward cache-1 0:6379`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if err := cobra.ExactArgs(2)(cmd, args); err != nil {
+			if err := arguments(2, 2)(cmd, args); err != nil {
 				return err
 			}
 			_, _, err := parsePorts(args[1])

@@ -61,7 +61,7 @@ func addSteeringWithFlags(a *app, cmd *cobra.Command) *cobra.Command {
 		if step < 1 {
 			return usagef("--step is missing; expected the number of a step, from 1")
 		}
-		return cobra.ExactArgs(1)(cmd, args)
+		return arguments(1, 1)(cmd, args)
 	}
 	jump.RunE = func(cmd *cobra.Command, args []string) error {
 		return a.steer(cmd.Context(), args[0], "jump "+strconv.Itoa(step))
@@ -91,7 +91,7 @@ func newSteeringCommand(a *app, verb, short string) *cobra.Command {
 		Use:               verb + " NAME",
 		Short:             short,
 		Example:           "  redstart rollout " + verb + " frontend",
-		Args:              cobra.ExactArgs(1),
+		Args:              arguments(1, 1),
 		ValidArgsFunction: a.completeNames(client.Rollouts),
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.steer(cmd.Context(), args[0], verb) },
 	}

@@ -147,7 +147,7 @@ func newRolloutHistoryCommand(a *app) *cobra.Command {
 			if err := checkOutput(output, "table", "json"); err != nil {
 				return err
 			}
-			return cobra.ExactArgs(1)(cmd, args)
+			return arguments(1, 1)(cmd, args)
 		},
 		ValidArgsFunction: a.completeNames(client.Rollouts),
 		RunE: func(cmd *cobra.Command, args []string) error {

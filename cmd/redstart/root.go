@@ -113,27 +113,25 @@ current cluster of kubectl.`,
 			return nil
 		}
 		completion.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		for _, shell := range completion.Commands() {
+			shell.Args = arguments(0, 0)
+		}
 	}
-	checkUsage(root)
 	return root
 }
 
-// checkUsage makes a wrong number of arguments a usage error in every command.
-func checkUsage(cmd *cobra.Command) {
-	for _, c := range cmd.Commands() {
-		if check := c.Args; check != nil {
-			c.Args = func(cmd *cobra.Command, args []string) error {
-				if err := check(cmd, args); err != nil {
-					var usage usageError
-					if errors.As(err, &usage) {
-						return err
-					}
-					return usagef("%w; usage: %s", err, cmd.UseLine())
-				}
-				return nil
-			}
+// arguments takes no fewer than least and no more than most arguments, which the command's Use names first.
+func arguments(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return usagef("%s is missing; usage: %s", strings.Trim(strings.Fields(cmd.Use)[1+len(args)], "{}"), cmd.UseLine())
+		case len(args) > most && cmd.Flags().Lookup("filename") != nil:
+			return usagef("unexpected argument %q: files are named with -f; usage: %s", args[most], cmd.UseLine())
+		case len(args) > most:
+			return usagef("unexpected argument %q; usage: %s", args[most], cmd.UseLine())
 		}
-		checkUsage(c)
+		return nil
 	}
 }
 

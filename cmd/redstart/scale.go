@@ -36,7 +36,7 @@ slots move while clients go on.`,
 			if !changed("replicas") && !changed("shards") && !changed("replicas-per-shard") || replicas < 0 || shards < 0 || perShard < 0 {
 				return usagef("how many? give --replicas N (or, in mode Cluster, --shards N or --replicas-per-shard N), N not negative")
 			}
-			return cobra.RangeArgs(1, 2)(cmd, args)
+			return arguments(1, 2)(cmd, args)
 		},
 		ValidArgsFunction: a.completeNames(client.Redises, client.Deployments),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -30,7 +30,7 @@ func statusArgs(output *string, watch *bool) cobra.PositionalArgs {
 		if *watch && *output != "table" {
 			return usagef("--watch draws on the terminal; leave --output out")
 		}
-		return cobra.MaximumNArgs(1)(cmd, args)
+		return arguments(0, 1)(cmd, args)
 	}
 }
 

@@ -39,7 +39,7 @@ The custom resource definitions stay too: with them every Redis would go. --crds
 exists. Volumes are never deleted here.`,
 		Example: `  redstart uninstall
   redstart uninstall --crds --dry-run`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			namespace := a.namespace
 			if namespace == "" {

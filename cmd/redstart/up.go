@@ -62,7 +62,7 @@ Without -f it starts what ran last time. Everything is checked first: with any e
 			if localcluster.AddressMode(u.addresses).Check() != nil {
 				return usagef("--addresses %q is not known; expected loopback or shared", u.addresses)
 			}
-			return cobra.NoArgs(cmd, args)
+			return arguments(0, 0)(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return u.run(cmd.Context()) },
 	}

@@ -36,7 +36,7 @@ func newVersionCommand(a *app) *cobra.Command {
 			if err := checkOutput(output, "table", "json"); err != nil {
 				return err
 			}
-			return cobra.NoArgs(cmd, args)
+			return arguments(0, 0)(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v := versionInfo{Version: programVersion(), Commit: commit(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
