@@ -33,6 +33,7 @@ const (
 // +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.service) || !has(self.spec.service.masterName) || !(self.spec.service.masterName in [self.metadata.name + '-members', self.metadata.name + '-sentinel'])",message="spec.service.masterName: another Service of this Redis has this name; choose another"
 // +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.service) || !has(self.spec.service.replicasName) || !(self.spec.service.replicasName in [self.metadata.name + '-members', self.metadata.name + '-sentinel'])",message="spec.service.replicasName: another Service of this Redis has this name; choose another"
 // +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.service) || (has(self.spec.service.masterName) ? self.spec.service.masterName : self.metadata.name) != (has(self.spec.service.replicasName) ? self.spec.service.replicasName : self.metadata.name + '-replicas')",message="spec.service.replicasName: the Service for writes has this name; choose another"
+// +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(oldSelf.spec) || quantity(has(self.spec.storage) && has(self.spec.storage.size) ? string(self.spec.storage.size) : '1Gi').compareTo(quantity(has(oldSelf.spec.storage) && has(oldSelf.spec.storage.size) ? string(oldSelf.spec.storage.size) : '1Gi')) >= 0 || has(self.status) && has(self.status.storageSize) && quantity(has(self.spec.storage) && has(self.spec.storage.size) ? string(self.spec.storage.size) : '1Gi').compareTo(quantity(string(self.status.storageSize))) >= 0",fieldPath=".spec.storage",message="size: volumes cannot shrink; write the size that they have, or more, or make another Redis"
 // +kubebuilder:printcolumn:name="Mode",type=string,JSONPath=`.spec.mode`
 // +kubebuilder:printcolumn:name="Master",type=string,JSONPath=`.status.master`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.ready`
@@ -80,7 +81,6 @@ type RedisList struct {
 // +kubebuilder:validation:XValidation:rule="(has(self.storage) && has(self.storage.ephemeral) && self.storage.ephemeral) == (has(oldSelf.storage) && has(oldSelf.storage.ephemeral) && oldSelf.storage.ephemeral)",fieldPath=".storage",message="apart from retain, and a larger size, it cannot be changed; make another Redis"
 // +kubebuilder:validation:XValidation:rule="(has(self.storage) && has(self.storage.storageClassName) ? [self.storage.storageClassName] : []) == (has(oldSelf.storage) && has(oldSelf.storage.storageClassName) ? [oldSelf.storage.storageClassName] : [])",fieldPath=".storage",message="apart from retain, and a larger size, it cannot be changed; make another Redis"
 // +kubebuilder:validation:XValidation:rule="(has(self.storage) && has(self.storage.accessModes) && size(self.storage.accessModes) > 0 ? self.storage.accessModes : ['ReadWriteOnce']) == (has(oldSelf.storage) && has(oldSelf.storage.accessModes) && size(oldSelf.storage.accessModes) > 0 ? oldSelf.storage.accessModes : ['ReadWriteOnce'])",fieldPath=".storage",message="apart from retain, and a larger size, it cannot be changed; make another Redis"
-// +kubebuilder:validation:XValidation:rule="quantity(has(self.storage) && has(self.storage.size) ? string(self.storage.size) : '1Gi').compareTo(quantity(has(oldSelf.storage) && has(oldSelf.storage.size) ? string(oldSelf.storage.size) : '1Gi')) >= 0",fieldPath=".storage",message="size: volumes cannot shrink; write the size that it has, or more, or make another Redis"
 type RedisSpec struct {
 	// How the members are arranged: Standalone, Replication, Sentinel or Cluster. It cannot be changed later.
 	// Default: Replication.
@@ -250,7 +250,8 @@ type SentinelSpec struct {
 // StorageSpec says where a member keeps its data. It is either a volume claim or ephemeral.
 // +kubebuilder:validation:XValidation:rule="!has(self.ephemeral) || !self.ephemeral || !has(self.size) && !has(self.storageClassName) && (!has(self.accessModes) || size(self.accessModes) == 0) && !has(self.retain)",fieldPath=".ephemeral",message="data that lives and dies with the pod has no size, storageClassName, accessModes or retain; remove those, or ephemeral"
 type StorageSpec struct {
-	// Size of each member's volume. It can grow where the storage class allows it, without a restart, and not shrink.
+	// Size of each member's volume. It can grow where the storage class allows it, without a restart, and cannot be less than what
+	// the volumes have.
 	// Default: 1Gi.
 	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).isGreaterThan(quantity('0'))",message="expected more than zero, for example 1Gi"
 	Size *resource.Quantity `json:"size,omitempty"`

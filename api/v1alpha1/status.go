@@ -1,6 +1,9 @@
 package v1alpha1
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
 
 // RedisStatus is what was last seen of a Redis.
 type RedisStatus struct {
@@ -41,6 +44,8 @@ type RedisStatus struct {
 	Shards []ShardStatus `json:"shards,omitempty"`
 	// What mode Cluster has as a whole.
 	Cluster *ClusterStatus `json:"cluster,omitempty"`
+	// Size that every member's volume claim asks for at least, while members have volumes.
+	StorageSize *resource.Quantity `json:"storageSize,omitempty"`
 	// Where clients connect.
 	Endpoints *Endpoints `json:"endpoints,omitempty"`
 	// The last change of master.

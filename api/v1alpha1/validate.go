@@ -266,8 +266,12 @@ func (r *Redis) ValidateUpdate(old *Redis) field.ErrorList {
 		was = *old.Spec.Storage
 	}
 	if now.Size != nil && was.Size != nil && !now.Ephemeral && !was.Ephemeral {
-		if now.Size.Cmp(*was.Size) < 0 {
-			errs = append(errs, field.Forbidden(path.Child("storage", "size"), fmt.Sprintf("it is %s and volumes cannot shrink; write %s or more, or make another Redis", was.Size.String(), was.Size.String())))
+		least := was.Size
+		if has := old.Status.StorageSize; has != nil && has.Cmp(*least) < 0 {
+			least = has // they did not grow as they were to
+		}
+		if now.Size.Cmp(*least) < 0 {
+			errs = append(errs, field.Forbidden(path.Child("storage", "size"), fmt.Sprintf("it is %s and volumes cannot shrink; write %s or more, or make another Redis", least.String(), least.String())))
 		}
 		now.Size, was.Size = nil, nil
 	}

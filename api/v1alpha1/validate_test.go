@@ -146,6 +146,7 @@ func TestValidation(t *testing.T) {
 		name  string // of the Redis; cache by default
 		spec  string
 		old   string // the spec before, for an update
+		has   string // the size of the volumes, as the status tells it
 		want  string // the field that is wrong; empty if all is well
 	}{
 		{about: "nothing at all", spec: `{}`},
@@ -233,6 +234,9 @@ func TestValidation(t *testing.T) {
 		{about: "size spelled another way", spec: `{storage: {size: 1024Mi}}`, old: `{}`},
 		{about: "size grown", spec: `{storage: {size: 2Gi}}`, old: `{}`},
 		{about: "size shrunk", spec: `{storage: {size: 2Gi}}`, old: `{storage: {size: 3Gi}}`, want: "spec.storage.size"},
+		{about: "size taken back that volumes were refused", spec: `{storage: {size: 2Gi}}`, old: `{storage: {size: 3Gi}}`, has: "2Gi"},
+		{about: "size shrunk below what volumes have", spec: `{storage: {size: 1Gi}}`, old: `{storage: {size: 3Gi}}`, has: "2Gi", want: "spec.storage.size"},
+		{about: "size below what volumes had before", spec: `{storage: {size: 2Gi}}`, old: `{storage: {size: 2Gi}}`, has: "5Gi"},
 		{about: "size shrunk to the default", spec: `{}`, old: `{storage: {size: 3Gi}}`, want: "spec.storage.size"},
 		{about: "class changed", spec: `{storage: {storageClassName: b}}`, old: `{storage: {storageClassName: a}}`, want: "spec.storage"},
 		{about: "modes changed", spec: `{storage: {accessModes: [ReadWriteMany]}}`, old: `{}`, want: "spec.storage"},
@@ -269,7 +273,12 @@ func TestValidation(t *testing.T) {
 			if tc.old != "" {
 				old = parse(t, name, tc.old)
 			}
-			both(t, c, parse(t, name, tc.spec), old, tc.want)
+			obj := parse(t, name, tc.spec)
+			if tc.has != "" {
+				obj["status"] = map[string]any{"storageSize": tc.has}
+				old["status"] = obj["status"]
+			}
+			both(t, c, obj, old, tc.want)
 		})
 	}
 }

@@ -1133,6 +1133,11 @@ func (in *RedisStatus) DeepCopyInto(out *RedisStatus) {
 		*out = new(ClusterStatus)
 		(*in).DeepCopyInto(*out)
 	}
+	if in.StorageSize != nil {
+		in, out := &in.StorageSize, &out.StorageSize
+		x := (*in).DeepCopy()
+		*out = &x
+	}
 	if in.Endpoints != nil {
 		in, out := &in.Endpoints, &out.Endpoints
 		*out = new(Endpoints)

@@ -24,6 +24,8 @@ type growth struct {
 	// enlarge are the names of the claims to ask more for, to size.
 	enlarge []string
 	size    resource.Quantity
+	// has is the size that every claim asks for at least, nil where there is none.
+	has *resource.Quantity
 	// disown: the claims have to be taken off the StatefulSet first.
 	disown bool
 	// remake: the StatefulSet is to be deleted, and its pods left alone.
@@ -39,27 +41,32 @@ func nextGrowth(r *v1alpha1.Redis, set *appsv1.StatefulSet, claims []corev1.Pers
 		return growth{}
 	}
 	size := *r.Spec.Storage.Size
-	var small []string
+	g := growth{size: size}
 	for _, c := range claims {
-		if have := c.Spec.Resources.Requests[corev1.ResourceStorage]; have.Cmp(size) < 0 {
-			small = append(small, c.Name)
+		have := c.Spec.Resources.Requests[corev1.ResourceStorage]
+		if have.Cmp(size) < 0 {
+			g.enlarge = append(g.enlarge, c.Name)
+		}
+		if g.has == nil || have.Cmp(*g.has) < 0 {
+			g.has = &have
 		}
 	}
 	switch {
-	case len(small) > 0:
-		return growth{enlarge: small, size: size}
+	case len(g.enlarge) > 0:
 	case set.DeletionTimestamp != nil:
-		return growth{size: size, waits: "the StatefulSet is made anew around its pods"}
+		g.waits = "the StatefulSet is made anew around its pods"
 	case templateSize(set).Cmp(size) >= 0:
-		return growing(size, claims)
+		g.waits = growing(size, claims)
 	case ownsAny(set.UID, claims) || retentionDeletes(set):
-		return growth{size: size, disown: true, waits: "the claims are taken off the StatefulSet"}
+		g.disown, g.waits = true, "the claims are taken off the StatefulSet"
+	default:
+		g.remake = true
 	}
-	return growth{size: size, remake: true}
+	return g
 }
 
-// growing tells of claims whose volumes have not grown yet: the driver of the storage does that.
-func growing(size resource.Quantity, claims []corev1.PersistentVolumeClaim) growth {
+// growing names claims whose volumes have not grown yet: the driver of the storage does that.
+func growing(size resource.Quantity, claims []corev1.PersistentVolumeClaim) string {
 	var names []string
 	for _, c := range claims {
 		if have, ok := c.Status.Capacity[corev1.ResourceStorage]; ok && have.Cmp(size) < 0 {
@@ -67,9 +74,9 @@ func growing(size resource.Quantity, claims []corev1.PersistentVolumeClaim) grow
 		}
 	}
 	if len(names) == 0 {
-		return growth{}
+		return ""
 	}
-	return growth{size: size, waits: fmt.Sprintf("%s to grow to %s; its storage driver does that", strings.Join(names, ", "), size.String())}
+	return fmt.Sprintf("%s to grow to %s; its storage driver does that", strings.Join(names, ", "), size.String())
 }
 
 // templateSize is the size of the claims that a StatefulSet makes; zero where it makes none.

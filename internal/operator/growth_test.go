@@ -34,6 +34,7 @@ func TestNextGrowth(t *testing.T) {
 	leaving := set("1Gi", retain)
 	leaving.DeletionTimestamp = ptr.To(metav1.Now())
 	ours := metav1.OwnerReference{UID: "s"}
+	r := &v1alpha1.Redis{Spec: v1alpha1.RedisSpec{Storage: &v1alpha1.StorageSpec{Size: ptr.To(resource.MustParse("2Gi"))}}}
 	for _, tc := range []struct {
 		about  string
 		set    *appsv1.StatefulSet
@@ -54,7 +55,6 @@ func TestNextGrowth(t *testing.T) {
 		{about: "the set goes", set: leaving, claims: []corev1.PersistentVolumeClaim{claim("a", "2Gi", "1Gi")}, waits: true},
 		{about: "the driver has not grown the volume", set: set("2Gi", retain), claims: []corev1.PersistentVolumeClaim{claim("a", "2Gi", "1Gi")}, waits: true},
 	} {
-		r := &v1alpha1.Redis{Spec: v1alpha1.RedisSpec{Storage: &v1alpha1.StorageSpec{Size: ptr.To(resource.MustParse("2Gi"))}}}
 		got := nextGrowth(r, tc.set, tc.claims)
 		if len(got.enlarge) != len(tc.want.enlarge) || got.disown != tc.want.disown || got.remake != tc.want.remake || (got.waits != "") != tc.waits {
 			t.Errorf("%s: %+v, want %+v, waits %v", tc.about, got, tc.want, tc.waits)
@@ -71,6 +71,13 @@ func TestNextGrowth(t *testing.T) {
 		if (got.disown || got.remake) && retentionDeletes(wanted) {
 			t.Errorf("%s: the claims would go with the StatefulSet", tc.about)
 		}
+	}
+	claims := []corev1.PersistentVolumeClaim{claim("a", "2Gi", "1Gi"), claim("b", "1500Mi", "1Gi"), claim("c", "2Gi", "2Gi")}
+	if g := nextGrowth(r, set("2Gi", retain), claims); g.has == nil || g.has.String() != "1500Mi" {
+		t.Errorf("the claims ask for %v at least, want 1500Mi", g.has)
+	}
+	if g := nextGrowth(r, set("2Gi", retain), nil); g.has != nil {
+		t.Errorf("no claims ask for %v", g.has)
 	}
 	if g := nextGrowth(&v1alpha1.Redis{Spec: v1alpha1.RedisSpec{Storage: &v1alpha1.StorageSpec{Ephemeral: true}}}, set("1Gi", retain), nil); g.remake || g.disown {
 		t.Errorf("ephemeral storage grows: %+v", g)

@@ -28,7 +28,7 @@ func (c *redisController) workCluster(ctx context.Context, r *v1alpha1.Redis, me
 	seen.Migrating = mem.migration.running()
 	seen.Unfinished = !seen.Migrating && r.Status.Cluster != nil && r.Status.Cluster.Migration != nil
 	step := plan.DecideCluster(seen)
-	grow, err := c.grow(ctx, r, mem, live.members)
+	grow, err := c.grow(ctx, r, mem, o, live.members)
 	if err != nil {
 		return doing{}, lookBusy, err
 	}

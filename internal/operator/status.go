@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
@@ -24,6 +25,8 @@ type observation struct {
 	endpoints *v1alpha1.Endpoints
 	// external are the addresses of the members outside the cluster, by the name of the pod.
 	external map[string]string
+	// storageSize is the size that every volume claim of the members asks for at least, nil where there is none.
+	storageSize *resource.Quantity
 	// unserved are the fields of the spec that do not take effect.
 	unserved []unserved
 	now      time.Time
@@ -67,6 +70,9 @@ func nextStatus(r *v1alpha1.Redis, o observation, d doing) v1alpha1.RedisStatus 
 	s.ObservedGeneration = r.Generation
 	s.Selector = objects.Selector(r, v1alpha1.ComponentMember).String()
 	s.Endpoints = o.endpoints
+	if o.storageSize != nil {
+		s.StorageSize = o.storageSize
+	}
 	m := master(o.members)
 	served := hasServed(s.Phase)
 	clustered := r.Spec.Mode == v1alpha1.ModeCluster

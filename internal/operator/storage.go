@@ -38,7 +38,7 @@ func (c *redisController) claims(ctx context.Context, r *v1alpha1.Redis) ([]core
 }
 
 // grow takes the next step towards a larger storage, but for the last one, which waits until nothing else goes on.
-func (c *redisController) grow(ctx context.Context, r *v1alpha1.Redis, mem *memory, live *appsv1.StatefulSet) (growth, error) {
+func (c *redisController) grow(ctx context.Context, r *v1alpha1.Redis, mem *memory, o *observation, live *appsv1.StatefulSet) (growth, error) {
 	if live == nil || r.Spec.Storage == nil || r.Spec.Storage.Size == nil {
 		return growth{}, nil
 	}
@@ -47,6 +47,7 @@ func (c *redisController) grow(ctx context.Context, r *v1alpha1.Redis, mem *memo
 		return growth{}, err
 	}
 	g := nextGrowth(r, live, claims)
+	o.storageSize = g.has
 	if len(g.enlarge) == 0 {
 		mem.growthRefused = ""
 		return g, nil
@@ -72,8 +73,8 @@ func (c *redisController) enlarge(ctx context.Context, r *v1alpha1.Redis, mem *m
 		err := c.applier.client.Patch(ctx, claim, client.RawPatch(types.MergePatchType, patch))
 		switch {
 		case apierrors.IsForbidden(err), apierrors.IsInvalid(err):
-			mem.growthRefused = fmt.Sprintf("the API server refuses to enlarge PersistentVolumeClaim %s to %s (%s); the members keep what they have",
-				name, g.size.String(), shortReason(err))
+			mem.growthRefused = fmt.Sprintf("the API server refuses to enlarge PersistentVolumeClaim %s to %s (%s); the members keep what they have: write %s to leave it so",
+				name, g.size.String(), shortReason(err), g.has.String())
 			return nil
 		case err != nil && !apierrors.IsNotFound(err):
 			return fmt.Errorf("enlarge claim %s: %w", name, err)

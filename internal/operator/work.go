@@ -44,7 +44,7 @@ func (c *redisController) work(ctx context.Context, r *v1alpha1.Redis, mem *memo
 		// The StatefulSet is being made anew, or somebody deleted it: what exists is the size that it had.
 		next = nextSize(have, want, o.members)
 	}
-	grow, err := c.grow(ctx, r, mem, live.members)
+	grow, err := c.grow(ctx, r, mem, o, live.members)
 	if err != nil {
 		return doing{}, lookBusy, err
 	}

@@ -59,13 +59,15 @@ func TestStorageGrowthRefused(t *testing.T) {
 	in, before := c.enlarged(t, "e2e-rigid", false)
 	refused := in.waitCondition(v1alpha1.ConditionSpecServed, metav1.ConditionFalse, v1alpha1.ReasonStorageNotGrown)
 	t.Log(refused.Message)
-	for _, want := range []string{"spec.storage.size: ", "PersistentVolumeClaim data-cache-", "to 2Gi", "storageclass"} {
+	for _, want := range []string{"spec.storage.size: ", "PersistentVolumeClaim data-cache-", "to 2Gi", "storageclass", "write 1Gi to leave it so"} {
 		if !strings.Contains(refused.Message, want) {
 			t.Errorf("it does not say %q: %s", want, refused.Message)
 		}
 	}
 	in.waitReady()
 	in.waitClaims("1Gi")
+	in.update(func(r *v1alpha1.Redis) { r.Spec.Storage.Size = ptr.To(resource.MustParse("1Gi")) }) // as it is told
+	in.waitCondition(v1alpha1.ConditionSpecServed, metav1.ConditionTrue, v1alpha1.ReasonAllServed)
 	if now := in.runs(); !slices.Equal(before, now) {
 		t.Errorf("pods restarted: %v before, %v now", before, now)
 	}

@@ -29128,6 +29128,12 @@ func schema_redstartdev_redstart_api_v1alpha1_RedisStatus(ref common.ReferenceCa
 							Ref:         ref(v1alpha1.ClusterStatus{}.OpenAPIModelName()),
 						},
 					},
+					"storageSize": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Size that every member's volume claim asks for at least, while members have volumes.",
+							Ref:         ref(resource.Quantity{}.OpenAPIModelName()),
+						},
+					},
 					"endpoints": {
 						SchemaProps: spec.SchemaProps{
 							Description: "Where clients connect.",
@@ -29150,7 +29156,7 @@ func schema_redstartdev_redstart_api_v1alpha1_RedisStatus(ref common.ReferenceCa
 			},
 		},
 		Dependencies: []string{
-			metav1.Condition{}.OpenAPIModelName(), v1alpha1.ClusterStatus{}.OpenAPIModelName(), v1alpha1.Endpoints{}.OpenAPIModelName(), v1alpha1.FailoverStatus{}.OpenAPIModelName(), v1alpha1.HandoverStatus{}.OpenAPIModelName(), v1alpha1.MemberStatus{}.OpenAPIModelName(), v1alpha1.SentinelStatus{}.OpenAPIModelName(), v1alpha1.ShardStatus{}.OpenAPIModelName(),
+			resource.Quantity{}.OpenAPIModelName(), metav1.Condition{}.OpenAPIModelName(), v1alpha1.ClusterStatus{}.OpenAPIModelName(), v1alpha1.Endpoints{}.OpenAPIModelName(), v1alpha1.FailoverStatus{}.OpenAPIModelName(), v1alpha1.HandoverStatus{}.OpenAPIModelName(), v1alpha1.MemberStatus{}.OpenAPIModelName(), v1alpha1.SentinelStatus{}.OpenAPIModelName(), v1alpha1.ShardStatus{}.OpenAPIModelName(),
 		},
 	}
 }
@@ -30861,7 +30867,7 @@ func schema_redstartdev_redstart_api_v1alpha1_StorageSpec(ref common.ReferenceCa
 				Properties: map[string]spec.Schema{
 					"size": {
 						SchemaProps: spec.SchemaProps{
-							Description: "Size of each member's volume. It can grow where the storage class allows it, without a restart, and not shrink. Default: 1Gi.",
+							Description: "Size of each member's volume. It can grow where the storage class allows it, without a restart, and cannot be less than what the volumes have. Default: 1Gi.",
 							Ref:         ref(resource.Quantity{}.OpenAPIModelName()),
 						},
 					},
