@@ -251,12 +251,24 @@ func (c *clusterDecider) mesh(members []*ClusterMember) bool {
 				continue
 			}
 			meeting = true
-			if i < meshMembers && !a.shaking(b) && !b.shaking(a) {
-				c.do(ClusterMeet{At: a.Name, With: b.Name, Address: b.Address, BusPort: b.BusPort})
+			if i < meshMembers {
+				c.meet(a, b)
 			}
 		}
 	}
 	return meeting
+}
+
+// meet makes two members shake hands unless they are at it. The one that knows owners of fewer slots begins: who is met sends a packet of
+// its own, and with it its slots, once it is known; who begins does so within half the node timeout only.
+func (c *clusterDecider) meet(a, b *ClusterMember) {
+	if a.shaking(b) || b.shaking(a) {
+		return
+	}
+	if ownedIn(&b.View).Len() < ownedIn(&a.View).Len() {
+		a, b = b, a
+	}
+	c.do(ClusterMeet{At: a.Name, With: b.Name, Address: b.Address, BusPort: b.BusPort})
 }
 
 // join takes members that are up into the cluster: new ones, and those that were removed once and come back with their disk, which know
@@ -278,14 +290,26 @@ func (c *clusterDecider) join() bool {
 			return c.step(ClusterBlocked, "%s is no part of the cluster and holds %d keys, which joining would throw away; empty its volume, and it joins as a replica", m.Name, m.Keys)
 		}
 		joining = append(joining, m.Name)
-		if !c.hub.shaking(m) && !m.shaking(c.hub) {
-			c.do(ClusterMeet{At: c.hub.Name, With: m.Name, Address: m.Address, BusPort: m.BusPort})
+		for _, other := range c.known(m) {
+			c.meet(m, other)
 		}
 	}
 	if len(joining) == 0 {
 		return false
 	}
 	return c.step(ClusterJoining, "%s joins", fewOf(joining))
+}
+
+// known are the members of the cluster that one who joins meets, the hub first; it learns of any others by gossip.
+func (c *clusterDecider) known(joining *ClusterMember) []*ClusterMember {
+	all := []*ClusterMember{c.hub}
+	for i := range c.Members {
+		m := &c.Members[i]
+		if m.Up && !m.Stopping && m != c.hub && m != joining && c.nodes[m.id()] != nil && !alone(m) && len(all) < meshMembers {
+			all = append(all, m)
+		}
+	}
+	return all
 }
 
 // acquaint makes members meet that do not know each other: of one that they have forgotten the others learn nothing by gossip for a
