@@ -52,7 +52,7 @@ func throughSentinels(addrs []string, master, password string) dialer {
 func clustered(password string, anywhere bool, addrs ...string) dialer {
 	return func() redis.UniversalClient {
 		return redis.NewClusterClient(&redis.ClusterOptions{
-			Addrs: addrs, Password: password, MaxRedirects: 3, PoolSize: 2, Protocol: 2, RouteRandomly: anywhere,
+			Addrs: addrs, Password: password, MaxRedirects: 3, PoolSize: 2, Protocol: 2, RouteRandomly: anywhere, DialerRetries: 1,
 			MinRetryBackoff: time.Millisecond, MaxRetryBackoff: 5 * time.Millisecond,
 			DialTimeout: attemptTimeout, ReadTimeout: 4 * attemptTimeout, WriteTimeout: attemptTimeout, ContextTimeoutEnabled: true,
 			DisableIdentity: true, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
