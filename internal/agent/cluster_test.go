@@ -305,6 +305,7 @@ func (c *cluster) ready() *pod {
 	c.t.Helper()
 	var master *pod
 	eventually(c.t, "all pods are ready", func() error {
+		terms := map[string]int64{}
 		master = nil
 		for _, p := range c.pods {
 			s, err := p.status(c.t.Context())
@@ -318,6 +319,9 @@ func (c *cluster) ready() *pod {
 				s.Sentinel.FailoverInProgress) {
 				return fmt.Errorf("%s knows %d Sentinels and %d replicas", p.name, len(s.Sentinel.Sentinels), len(s.Sentinel.Replicas))
 			}
+			if p.component == v1alpha1.ComponentMember {
+				terms[p.name] = s.Term
+			}
 			if s.Role == v1alpha1.RoleMaster {
 				if master != nil {
 					return fmt.Errorf("%s and %s are both master", master.name, p.name)
@@ -327,6 +331,11 @@ func (c *cluster) ready() *pod {
 		}
 		if master == nil {
 			return fmt.Errorf("nobody is master")
+		}
+		for name, term := range terms {
+			if now := terms[master.name]; term != now {
+				return fmt.Errorf("%s has yet to confirm that it holds the data of term %d", name, now) // and nobody hands over to it
+			}
 		}
 		for _, p := range c.pods {
 			o, err := c.client.CoreV1().Pods("default").Get(c.t.Context(), p.name, metav1.GetOptions{})
