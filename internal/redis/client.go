@@ -327,15 +327,21 @@ func (c *Client) SetDurability(ctx context.Context, minReplicas, maxLagSeconds i
 		[]any{"CONFIG", "SET", "min-replicas-max-lag", max(maxLagSeconds, 1)})
 }
 
-// SetAnnounce sets HOST:PORT that clients are told, from when the server next connects to its master on.
+// SetAnnounce sets HOST:PORT that clients are told. A replica tells its master when it connects, so it does so again where this is a
+// change; the two go on where they were.
 func (c *Client) SetAnnounce(ctx context.Context, addr string) error {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return fmt.Errorf("announce %q: %w", addr, err)
 	}
+	now, err := c.ConfigGet(ctx, "replica-announce-*")
+	if err != nil || now["replica-announce-ip"] == host && now["replica-announce-port"] == port {
+		return err
+	}
 	return c.pipeline(ctx,
 		[]any{"CONFIG", "SET", "replica-announce-ip", host},
-		[]any{"CONFIG", "SET", "replica-announce-port", port})
+		[]any{"CONFIG", "SET", "replica-announce-port", port},
+		[]any{"CLIENT", "KILL", "TYPE", "master"})
 }
 
 // SetHostname sets the host name that clients of a cluster are told, at once; empty for the address. The engine must announce host names.

@@ -3,6 +3,7 @@ package redis
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -140,6 +141,37 @@ func TestServerThatComesUpIsNoticedAtOnce(t *testing.T) {
 	})
 	if err := c.Ping(t.Context()); err != nil {
 		t.Errorf("the server answers others, but not who asked in vain before: %v", err)
+	}
+}
+
+// TestAnnounceIsTold to the master at once, and costs no copy of the data.
+func TestAnnounceIsTold(t *testing.T) {
+	ctx := t.Context()
+	a, _ := member(t, nil)
+	b, _ := member(t, nil)
+	if err := a.Open(ctx, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.ReplicaOf(ctx, a.Address()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the link is up", func() error { return linkUp(ctx, b) })
+	const outside = "192.0.2.7:16379"
+	for range 2 { // the second changes nothing
+		if err := errors.Join(a.SetAnnounce(ctx, "192.0.2.6:6379"), b.SetAnnounce(ctx, outside)); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the master lists its replica by "+outside, func() error {
+			s, err := a.Status(ctx)
+			if err == nil && (len(s.Replicas) != 1 || s.Replicas[0].Address != outside) {
+				err = fmt.Errorf("it has %+v", s.Replicas)
+			}
+			return err
+		})
+	}
+	info, err := a.Info(ctx)
+	if err != nil || info["sync_full"] != "1" || info["sync_partial_ok"] != "1" {
+		t.Errorf("%s full and %s partial copies, %v; want one of each", info["sync_full"], info["sync_partial_ok"], err)
 	}
 }
 
