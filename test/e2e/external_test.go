@@ -184,9 +184,10 @@ func (in *instance) checkExternals(addresses map[string]string) {
 	c := direct(addresses[master], in.password)()
 	defer func() { _ = c.Close() }()
 	value := strconv.FormatInt(time.Now().UnixNano(), 36)
-	if err := c.Set(context.Background(), "outside", value, 0).Err(); err != nil {
-		in.t.Fatalf("write to %s at %s: %v", master, addresses[master], err)
-	}
+	// The kube-proxies follow a moment after an address is known.
+	eventually(in.t, 30*time.Second, "a write to "+master+" at "+addresses[master], func(ctx context.Context) bool {
+		return c.Set(ctx, "outside", value, 0).Err() == nil
+	})
 	var listed []string
 	in.noteUnlessEqual(&listed, others, "the master to list its replicas by "+strings.Join(others, ", "), func(ctx context.Context) []string {
 		return rolesReplicas(ctx, c)
