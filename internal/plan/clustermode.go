@@ -303,9 +303,19 @@ func (c *clusterDecider) join() bool {
 // known are the members of the cluster that one who joins meets, the hub first; it learns of any others by gossip.
 func (c *clusterDecider) known(joining *ClusterMember) []*ClusterMember {
 	all := []*ClusterMember{c.hub}
+	for _, m := range c.present() {
+		if m != c.hub && m != joining && !alone(m) && len(all) < meshMembers {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// present are the members that are nodes of the cluster, up, and not about to end.
+func (c *clusterDecider) present() []*ClusterMember {
+	var all []*ClusterMember
 	for i := range c.Members {
-		m := &c.Members[i]
-		if m.Up && !m.Stopping && m != c.hub && m != joining && c.nodes[m.id()] != nil && !alone(m) && len(all) < meshMembers {
+		if m := &c.Members[i]; m.Up && !m.Stopping && c.nodes[m.id()] != nil {
 			all = append(all, m)
 		}
 	}
@@ -315,13 +325,7 @@ func (c *clusterDecider) known(joining *ClusterMember) []*ClusterMember {
 // acquaint makes members meet that do not know each other: of one that they have forgotten the others learn nothing by gossip for a
 // minute. While they shake hands everything else goes on.
 func (c *clusterDecider) acquaint() bool {
-	var members []*ClusterMember
-	for i := range c.Members {
-		if m := &c.Members[i]; m.Up && !m.Stopping && c.nodes[m.id()] != nil {
-			members = append(members, m)
-		}
-	}
-	c.mesh(members)
+	c.mesh(c.present())
 	if len(c.d.Actions) == 0 {
 		return false
 	}

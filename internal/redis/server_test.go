@@ -90,6 +90,19 @@ func member(t *testing.T, settings map[string]string) (*Client, MemberConf) {
 	return start(t, m.Render(), fmt.Sprintf("%s:%d", m.IP, m.Port), m.Password), m
 }
 
+// replicate opens a master, and waits until a replica has its data.
+func replicate(t *testing.T, master, replica *Client) {
+	t.Helper()
+	ctx := t.Context()
+	if err := master.Open(ctx, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := replica.ReplicaOf(ctx, master.Address()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the link is up", func() error { return linkUp(ctx, replica) })
+}
+
 func TestServerStartsClosedAndOpens(t *testing.T) {
 	ctx := t.Context()
 	c, _ := member(t, map[string]string{"appendonly": "yes", "save": "900 1 300 10"})
@@ -149,13 +162,7 @@ func TestAnnounceIsTold(t *testing.T) {
 	ctx := t.Context()
 	a, _ := member(t, nil)
 	b, _ := member(t, nil)
-	if err := a.Open(ctx, 0, nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.ReplicaOf(ctx, a.Address()); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the link is up", func() error { return linkUp(ctx, b) })
+	replicate(t, a, b)
 	const outside = "192.0.2.7:16379"
 	for range 2 { // the second changes nothing
 		if err := errors.Join(a.SetAnnounce(ctx, "192.0.2.6:6379"), b.SetAnnounce(ctx, outside)); err != nil {
@@ -179,13 +186,7 @@ func TestReplicationHandsOver(t *testing.T) {
 	ctx := t.Context()
 	a, _ := member(t, nil)
 	b, _ := member(t, nil)
-	if err := a.Open(ctx, 0, nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.ReplicaOf(ctx, a.Address()); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the link is up", func() error { return linkUp(ctx, b) })
+	replicate(t, a, b)
 	if err := a.PauseWrites(ctx, 10*time.Second); err != nil {
 		t.Fatal(err)
 	}
@@ -419,13 +420,7 @@ func TestIPv6(t *testing.T) {
 	}
 	dual := conf("127.11.0.6")
 	a, b := run(conf()), run(dual)
-	if err := a.Open(ctx, 0, nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.ReplicaOf(ctx, a.Address()); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the link is up", func() error { return linkUp(ctx, b) })
+	replicate(t, a, b)
 	if s, err := b.Status(ctx); err != nil || s.MasterAddress != a.Address() {
 		t.Errorf("the replica follows %q, %v; want %s", s.MasterAddress, err, a.Address())
 	}
